@@ -1,0 +1,72 @@
+"""InsTag for the Hugging Face ecosystem: tag instruction data by intention, with `ds.map(instag.tag)`.
+
+Names are loaded when they are first used, so that importing the package costs milliseconds.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from instag_hf.engines import Sampling
+    from instag_hf.errors import (
+        EngineError,
+        InputError,
+        InstagError,
+        MissingError,
+        RefusedError,
+        ReplyError,
+        RowError,
+        StoreError,
+        Unreachable,
+    )
+    from instag_hf.prompts import Recipe, load_recipe
+    from instag_hf.tagger import Tagger
+
+    tag = Tagger().tag
+
+_ROOMS = {
+    "EngineError": "errors",
+    "InputError": "errors",
+    "InstagError": "errors",
+    "MissingError": "errors",
+    "RefusedError": "errors",
+    "ReplyError": "errors",
+    "RowError": "errors",
+    "StoreError": "errors",
+    "Unreachable": "errors",
+    "Sampling": "engines",
+    "Recipe": "prompts",
+    "load_recipe": "prompts",
+    "Tagger": "tagger",
+}
+
+__all__ = [
+    "EngineError",
+    "InputError",
+    "InstagError",
+    "MissingError",
+    "Recipe",
+    "RefusedError",
+    "ReplyError",
+    "RowError",
+    "Sampling",
+    "StoreError",
+    "Tagger",
+    "Unreachable",
+    "load_recipe",
+    "tag",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tag":  # the bound method of a Tagger made now, so that map's fingerprint holds what is asked
+        return __getattr__("Tagger")().tag
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

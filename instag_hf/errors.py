@@ -1,0 +1,70 @@
+"""What can go wrong, as one tree.
+
+    InstagError
+    ├── InputError    the call cannot work: unknown columns, engine or recipe; told before any request (also a ValueError)
+    ├── MissingError  an optional package or a model file is not installed; says how to get it (also an ImportError)
+    ├── RowError      a row has nothing to tag                         -> `instag_error`, kind "row"
+    ├── ReplyError    the model answered, but not as asked             -> `instag_error`, kind "parse", "truncated" or "reply"
+    ├── RefusedError  the engine does not accept this one request      -> `instag_error`, kind "refused"
+    ├── EngineError   the engine cannot answer at all                  -> stops the run; a rerun goes on where it stopped
+    │   └── Unreachable   nobody listens where the engine should be    -> waited for, then stops the run
+    └── StoreError    the reply store cannot be read or written        -> stops the run
+
+The three in the middle are failures of one row: they are written into the row and counted, never raised out of
+`Dataset.map`, because one raising row loses every row that was done before it.
+"""
+
+
+class InstagError(Exception):
+    """Catch this to catch every error the package raises on purpose."""
+
+
+class InputError(InstagError, ValueError):
+    """The call cannot work as it was made; nothing was asked yet."""
+
+
+class MissingError(InstagError, ImportError):
+    """Something optional is not installed; the message holds the command that installs it."""
+
+
+class RowFailure(InstagError):
+    """A failure of one row, told in the row's `instag_error` column as `kind: sentence`."""
+
+    kind = "row"
+
+
+class RowError(RowFailure):
+    """A row has nothing to tag: an empty or missing field, no user turn, a malformed turn."""
+
+
+class ReplyError(RowFailure):
+    """A reply holds no tags in the format asked for."""
+
+    def __init__(self, message: str, *, kind: str = "parse") -> None:
+        """Keep the kind: "parse" (not the format), "truncated" (cut by length) or "reply" (an empty list)."""
+        super().__init__(message)
+        self.kind = kind
+
+
+class RefusedError(RowFailure):
+    """The engine answered that it will not, or cannot, complete this one request."""
+
+    kind = "refused"
+
+
+class EngineError(InstagError):
+    """The engine cannot answer, so going on would only produce failures."""
+
+    def __init__(self, message: str, *, retryable: bool = False, retry_after_s: float | None = None) -> None:
+        """Keep whether trying again may help, and how many seconds the server asked to wait."""
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
+class Unreachable(EngineError):  # noqa: N818 - reads as what it is in `except Unreachable`
+    """Nobody listens at the engine's address."""
+
+
+class StoreError(InstagError):
+    """The reply store cannot be used; the message says where it is and what to do."""

@@ -1,0 +1,162 @@
+"""Datasets in and out, and the stages between, in one call each: what the command line and `make demo` run."""
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instag_hf.errors import InputError
+from instag_hf.rows import ERROR, check_columns
+from instag_hf.tagger import Columns, Row, Tagger, features
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SAMPLE = Path(__file__).parent / "data" / "sample.jsonl"
+READERS = {"parquet": "parquet", "jsonl": "json", "json": "json", "csv": "csv", "arrow": "arrow"}
+WRITERS = ("parquet", "jsonl", "csv")
+
+
+def load(source: str, *, split: str | None = None, limit: int | None = None) -> "Dataset":
+    """Load a dataset from a local file or folder, or from the Hub.
+
+    Args:
+        source: A Parquet, JSONL, CSV or Arrow file (`.gz` too for text), a folder of such files or one that
+            `save_to_disk` wrote, else the id of a dataset on the Hub.
+        split: Which split, where there are several.
+        limit: Rows to keep from the beginning.
+
+    Raises:
+        InputError: There is no such file, format, dataset or split.
+    """
+    found = _load_local(Path(source)) if Path(source).exists() else _load_hub(source)
+    dataset = _one_split(found, source, split)
+    return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
+
+
+def save(dataset: "Dataset", target: str) -> Path:
+    """Write a dataset where and how the name says, whole or not at all.
+
+    Args:
+        dataset: What to write.
+        target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder as `save_to_disk` writes it.
+    """
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=".instag-"))
+    try:
+        written = scratch / path.name
+        kind = _format(path)
+        if kind == "parquet":
+            dataset.to_parquet(written)
+        elif kind == "jsonl":
+            dataset.to_json(written, compression="gzip" if path.suffix == ".gz" else None, force_ascii=False)
+        elif kind == "csv":
+            dataset.to_csv(written, compression="gzip" if path.suffix == ".gz" else None)
+        else:
+            dataset.save_to_disk(written)
+        if path.is_dir():
+            shutil.rmtree(path)
+        written.replace(path)
+    finally:
+        shutil.rmtree(scratch)
+    return path
+
+
+def check_target(target: str, *, overwrite: bool = False) -> None:
+    """Refuse an output that could not be written, before anything is spent on it.
+
+    Raises:
+        InputError: It is there already and may not be replaced, or has the ending of a format we do not write.
+    """
+    path = Path(target)
+    if path.exists() and not overwrite:
+        raise InputError(f"output: {target} is there already. Choose another name, or allow it with --overwrite.")
+    if path.is_dir() and not (path / "dataset_info.json").is_file():
+        raise InputError(f"output: {target} is a folder that holds something else. Choose another name.")
+    if path.suffix.lstrip(".") in {"json", "arrow", "gz"} and _format(path) not in WRITERS:
+        raise InputError(f"output: expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found {path.name}.")
+
+
+def tag(dataset: "Dataset", tagger: Tagger, *, on_row: Callable[[Columns], None] | None = None) -> "Dataset":
+    """Tag a dataset, and tell every finished row to `on_row`.
+
+    The same as `dataset.map(tagger.tag)`, with a place for a progress bar that knows about failures.
+    """
+    from datasets.fingerprint import Hasher
+
+    check_columns(dataset.column_names, column=tagger.column, overwrite=tagger.overwrite)
+    one = tagger.tag
+
+    async def watched(row: Row) -> Columns:
+        columns = await one(row)
+        if on_row is not None:
+            on_row(columns)
+        return columns
+
+    return dataset.map(
+        watched,
+        features=type(dataset.features)({**dataset.features, **features()}),
+        new_fingerprint=Hasher.hash([dataset._fingerprint, tagger]),
+    )
+
+
+def failures(dataset: "Dataset") -> Counter[str]:
+    """Count failed rows by kind of failure: "row", "parse", "truncated", "reply", "refused"."""
+    return Counter(error.partition(":")[0] for error in dataset[ERROR] if error)
+
+
+def _format(path: Path) -> str:
+    endings = [ending.lstrip(".").lower() for ending in path.suffixes]
+    if endings and endings[-1] == "gz":
+        endings.pop()
+    return endings[-1] if endings else ""
+
+
+def _load_local(path: Path) -> object:
+    import datasets
+
+    if path.is_dir():
+        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(path)
+        try:
+            return datasets.load_dataset(str(path))
+        except (datasets.exceptions.DataFilesNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
+            raise InputError(f"input: expected a folder of data files, found {path}: {error}") from error
+    kind = READERS.get(_format(path))
+    if kind is None:
+        raise InputError(f"input: expected a file ending in {list(READERS)} (and .gz), found {path.name}.")
+    try:
+        return datasets.load_dataset(kind, data_files=str(path))
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise InputError(f"input: could not read {path} as {kind}: {error.__cause__ or error}") from error
+
+
+def _load_hub(source: str) -> object:
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return datasets.load_dataset(source)
+    except (datasets.exceptions.DatasetNotFoundError, HFValidationError, HfHubHTTPError, ConnectionError) as error:
+        raise InputError(
+            f"input: expected a local file or folder, or a dataset on the Hub, found {source!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _one_split(found: object, source: str, split: str | None) -> "Dataset":
+    import datasets
+
+    if isinstance(found, datasets.Dataset):
+        return found
+    if not isinstance(found, datasets.DatasetDict):
+        raise InputError(f"input: expected a dataset in {source}, found {type(found).__name__}.")
+    if split is None and len(found) == 1:
+        return next(iter(found.values()))
+    if split not in found:
+        asked = f"no split {split!r}" if split else "several"
+        raise InputError(f"input: {source} has the splits {list(found)}, {asked}. Name one with --split.")
+    return found[split]

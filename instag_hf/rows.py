@@ -1,0 +1,205 @@
+"""Row in, user queries out (paper section 3.1: every human turn is tagged on its own).
+
+The names of all columns we add stand here, and so does the one function that cuts a long query, because tagging,
+training and reporting must cut alike.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from instag_hf.errors import InputError, RowError
+
+TAGS = "instag_tags"
+EXPLANATIONS = "instag_explanations"
+TURNS = "instag_turns"
+ERROR = "instag_error"
+TAGGER = "instag_tagger"
+NORMALIZED = "instag_normalized"
+ADDED = (TAGS, EXPLANATIONS, TURNS, ERROR, TAGGER)
+
+TURN_POLICIES = ("all", "first", "last")
+USER_ROLES = frozenset({"user", "human", "prompter"})
+OTHER_ROLES = frozenset(
+    {"assistant", "gpt", "system", "tool", "function", "developer", "observation", "function_call", "tool_call"}
+    | {"ipython", "chatgpt", "bing", "bard", "model", "bot", "chatbot", "context"}
+)
+
+
+class Shape(NamedTuple):
+    """A kind of dataset: the column that holds the query, and columns of which the first one found adds to it."""
+
+    column: str
+    context: tuple[str, ...] = ()
+    conversation: bool = False
+
+
+# In order of precedence: a dataset that has both a conversation and a lone prompt is tagged turn by turn.
+SHAPES = (
+    Shape("messages", conversation=True),
+    Shape("conversations", conversation=True),
+    Shape("conversation", conversation=True),
+    Shape("dialogs", conversation=True),
+    Shape("instruction", context=("input", "context")),
+    Shape("prompt"),
+    Shape("question"),
+    Shape("query"),
+)
+
+
+def find_shape(columns: Iterable[str], column: str | None = None) -> Shape:
+    """Find which columns hold the queries, so that a dataset nobody knows is refused before the first request.
+
+    Args:
+        columns: Names of the dataset's columns.
+        column: The column to read, whatever its name; `None` finds one of `SHAPES`.
+
+    Raises:
+        InputError: `column` is not there, or no known column is.
+    """
+    found = list(columns)
+    if column is not None:
+        if column not in found:
+            raise InputError(f'tag: expected a column "{column}", found columns {found}. Name one of them with column=.')
+        return Shape(column, conversation=any(shape.conversation and shape.column == column for shape in SHAPES))
+    for shape in SHAPES:
+        if shape.column in found:
+            return shape._replace(context=tuple(name for name in shape.context if name in found)[:1])
+    known = [shape.column for shape in SHAPES]
+    raise InputError(f"tag: expected one of the columns {known}, found columns {found}. Name the column with column=.")
+
+
+def check_columns(columns: Iterable[str], *, column: str | None = None, overwrite: bool = False) -> Shape:
+    """Find the shape, and refuse a dataset that already has a column we would write.
+
+    Raises:
+        InputError: No column to read, or an `instag_*` column is there and `overwrite` is off.
+    """
+    found = list(columns)
+    taken = [name for name in ADDED if name in found]
+    if taken and not overwrite:
+        raise InputError(
+            f"tag: the dataset already has the columns {taken}. "
+            "Remove them with ds.remove_columns, or allow it with overwrite=True (--overwrite)."
+        )
+    return find_shape(found, column)
+
+
+def queries(row: Mapping[str, Any], *, column: str | None = None, turns: str = "all") -> list[str]:
+    """Take the user queries out of a row, stripped, in order, at least one.
+
+    Blank user turns ask nothing, so they are passed over as long as another turn asks something.
+
+    Args:
+        row: One row of a dataset.
+        column: The column to read; `None` finds one of `SHAPES`.
+        turns: Which user turns of a conversation: "all", "first" or "last".
+
+    Raises:
+        InputError: The row's columns are of no known shape.
+        RowError: The row has nothing to tag.
+
+    Example:
+        >>> queries({"instruction": "Sort these.", "input": "b, a"})
+        ['Sort these.\\nb, a']
+        >>> queries({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]})
+        ['Hi']
+    """
+    shape = find_shape(row.keys(), column)
+    value = row[shape.column]
+    if shape.conversation and isinstance(value, str):
+        value = _stored_as_json(value, shape.column)
+    asked = _user_turns(value, shape.column) if isinstance(value, list | tuple) else [_text(value, shape.column)]
+    asked = [clean(text).strip() for text in asked]
+    asked = [text for text in asked if text]
+    if not asked:
+        raise RowError(f'"{shape.column}" has no user turn with text')
+    if shape.context and isinstance(value, str):
+        context = row[shape.context[0]]
+        if context is not None:
+            extra = clean(_text(context, shape.context[0], blank=True)).strip()
+            asked = [f"{asked[0]}\n{extra}"] if extra else asked
+    return asked[:1] if turns == "first" else asked[-1:] if turns == "last" else asked
+
+
+def clean(text: str) -> str:
+    """Make text that every layer below accepts: lone surrogates and NUL become U+FFFD, surrogate pairs one character."""
+    joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return joined.replace("\0", "\ufffd")
+
+
+def cut(query: str, max_bytes: int) -> str:
+    """Keep the first three quarters and the last quarter of a query longer than a recipe's bound.
+
+    Instructions stand at the beginning or at the end of long queries, pasted material in the middle.
+
+    Args:
+        query: Text without lone surrogates.
+        max_bytes: Length of the result in UTF-8 at most; cuts fall between characters.
+
+    Example:
+        >>> cut("abcdefghij", 8)
+        'abcdefij'
+    """
+    data = query.encode()
+    if len(data) <= max_bytes:
+        return query
+    head = max_bytes * 3 // 4
+    return data[:head].decode(errors="ignore") + data[head - max_bytes :].decode(errors="ignore")
+
+
+def _text(value: object, name: str, *, blank: bool = False) -> str:
+    if not isinstance(value, str):
+        raise RowError(f'"{name}": expected text, found {_kind(value)}')
+    if not blank and not value.strip():
+        raise RowError(f'"{name}" is empty')
+    return value
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+def _stored_as_json(value: str, name: str) -> object:
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise RowError(f'"{name}": expected a list of turns, found text that is not a JSON list')
+    return found
+
+
+def _user_turns(turns: list[Any] | tuple[Any, ...], name: str) -> list[str]:
+    if turns and all(isinstance(turn, list | tuple) for turn in turns):  # several dialogs in one row
+        return [text for dialog in turns for text in _user_turns(dialog, name)]
+    if turns and all(isinstance(turn, str) for turn in turns):  # bare texts take turns, the user first
+        return list(turns[::2])
+    return [text for number, turn in enumerate(turns, 1) for text in _user_turn(turn, f'"{name}", turn {number}')]
+
+
+def _user_turn(turn: object, where: str) -> list[str]:
+    if not isinstance(turn, Mapping):
+        raise RowError(f"{where}: expected a turn with a role and a text, found {_kind(turn)}")
+    role = next((turn[key] for key in ("role", "from") if turn.get(key) is not None), None)
+    if not isinstance(role, str):
+        raise RowError(f'{where}: expected a "role" or a "from" of text, found keys {sorted(map(str, turn))}')
+    if role.lower() not in USER_ROLES:
+        if role.lower() in OTHER_ROLES:
+            return []
+        raise RowError(f"{where}: expected a role such as user or assistant, found {role[:40]!r}")
+    content = next((turn[key] for key in ("content", "value") if turn.get(key) is not None), None)
+    if isinstance(content, list | tuple):
+        return ["\n".join(_part(part, where) for part in content)]
+    if not isinstance(content, str):
+        raise RowError(f"{where}: expected text, found {_kind(content)}")
+    return [content]
+
+
+def _part(part: object, where: str) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise RowError(f"{where}: expected parts of content, found {_kind(part)}")
+    text = part.get("text")
+    return text if isinstance(text, str) else ""  # an image or a file asks nothing by itself

@@ -1,0 +1,300 @@
+"""Row in, columns out: what `Dataset.map` calls.
+
+A `Tagger` holds what is asked and nothing about where, because `datasets` finds old results by a hash of its fields.
+"""
+
+import asyncio
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect
+from instag_hf.errors import InputError, ReplyError, RowFailure
+from instag_hf.parsing import PARSER, Parsed, parse
+from instag_hf.prompts import Recipe, load_recipe, recipe_for
+from instag_hf.replies import Store, store
+from instag_hf.rows import (
+    ADDED,
+    ERROR,
+    EXPLANATIONS,
+    TAGGER,
+    TAGS,
+    TURN_POLICIES,
+    TURNS,
+    check_columns,
+    find_shape,
+    queries,
+)
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Row = Mapping[str, Any]
+Columns = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tagger:
+    """Tags every user query of a row with its open-set intentions (paper section 3.1).
+
+    Attributes:
+        engine: Where models run: "embedded" (in this process) or "openai" (a server at `INSTAG_URL`); `INSTAG_ENGINE`.
+        model: The model's id as the server knows it, for "embedded" the path of a GGUF model or adapter, or nothing
+            for the tagger that ships with the package; `INSTAG_MODEL`.
+        revision: Which version of the model; for "embedded" the hash of its files, always.
+        recipe: How it is asked: a recipe, its name, or the path of a TOML file; the model's own by default.
+        sampling: How replies are drawn; greedy with the recipe's lengths and stops by default.
+        column: The column to read; found from the dataset's columns by default.
+        turns: Which user turns of a conversation are tagged: "all", "first" or "last".
+        overwrite: Whether a dataset may already have the columns we add.
+        parser: Version of the reply parser; not yours to set.
+
+    Raises:
+        InputError: The fields do not make a tagger; nothing was asked.
+
+    Example:
+        >>> Tagger(turns="last").recipe.name
+        'embedded'
+    """
+
+    engine: str = ""
+    model: str = ""
+    revision: str = ""
+    recipe: Recipe | str = ""
+    sampling: Sampling | None = None
+    column: str | None = None
+    turns: str = "all"
+    overwrite: bool = False
+    parser: str = PARSER
+
+    def __post_init__(self) -> None:
+        """Fill in the defaults, so that the fields say all that is asked."""
+        engine = self.engine or os.environ.get("INSTAG_ENGINE") or "embedded"
+        if engine not in KINDS:
+            raise InputError(f"tagger: expected an engine of {list(KINDS)}, found {engine!r}.")
+        if self.turns not in TURN_POLICIES:
+            raise InputError(f"tagger: expected turns of {list(TURN_POLICIES)}, found {self.turns!r}.")
+        model, revision = _identity(engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision)
+        recipe = self.recipe or ("embedded" if engine == "embedded" else recipe_for(model))
+        recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+        sampling = self.sampling or Sampling(max_tokens=recipe.max_tokens, stop=recipe.stop)
+        found = {"engine": engine, "model": model, "revision": revision, "recipe": recipe, "sampling": sampling}
+        for name, value in {**found, "parser": PARSER}.items():
+            object.__setattr__(self, name, value)
+
+    def __call__(self, row: Row) -> Columns:
+        """Tag one row and return its new columns as plain Python values, always exactly one row's."""
+        return _run(self._tag_row(row))
+
+    @property
+    def tag(self) -> Callable[[Row], Awaitable[Columns]]:
+        """The function for `Dataset.map`: a coroutine function, so that `map` runs many rows at once.
+
+        In a notebook a loop is already running; it is patched here, at the last moment before `map` needs it.
+
+        Raises:
+            InputError: The running loop is one that cannot be patched.
+        """
+        _allow_nested_loop()
+        return self._tag
+
+    @property
+    def name(self) -> str:
+        """Who tags, for the column `instag_tagger`: `model@revision/recipe#hash`."""
+        return _name(self)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that decides a query's tags; how queries are taken out of a row is not the tagger's identity."""
+        whole = dataclasses.asdict(self)
+        return {name: whole[name] for name in ("engine", "model", "revision", "recipe", "sampling", "parser")}
+
+    @property
+    def hash(self) -> str:
+        """The first 8 hex digits of the SHA-256 of `facts`; `$INSTAG_HOME` finds the facts by it."""
+        return _hash(self)
+
+    def request(self, query: str, *, max_tokens: int | None = None) -> Request:
+        """Write the request for one query: exactly what the engine is sent."""
+        sampling = self.sampling or Sampling(max_tokens=self.recipe_used.max_tokens)
+        if max_tokens is not None:
+            sampling = dataclasses.replace(sampling, max_tokens=max_tokens)
+        return Request(
+            prompt=self.recipe_used.ask(query), model=self.model_name, revision=self.revision, sampling=sampling
+        )
+
+    @property
+    def recipe_used(self) -> Recipe:
+        """The recipe itself, whichever way it was given."""
+        return load_recipe(self.recipe) if isinstance(self.recipe, str) else self.recipe
+
+    @property
+    def model_name(self) -> str:
+        """The model's id; of a file its name without the folder, which differs between machines."""
+        return os.path.basename(self.model) if self.engine == "embedded" else self.model
+
+    async def _tag(self, rows: Row) -> Columns:
+        kind = _kind(rows)
+        if kind == "LazyBatch" or (kind == "dict" and self._is_batch(rows)):
+            columns = await self._tag_batch(rows)
+            return _typed(columns, many=True) if kind == "LazyBatch" else columns
+        columns = await self._tag_row(rows)
+        return _typed(columns, many=False) if kind == "LazyRow" else columns
+
+    def _is_batch(self, rows: Row) -> bool:
+        """Tell a batch from a row: all values lists of one length, and the query column no list of turns."""
+        if not rows or not all(isinstance(value, list) for value in rows.values()):
+            return False
+        if len({len(value) for value in rows.values()}) != 1:
+            return False
+        value = rows[find_shape(rows.keys(), self.column).column]
+        return not (value and all(isinstance(turn, Mapping) for turn in value))
+
+    async def _tag_batch(self, batch: Row) -> Columns:
+        names = list(batch.keys())
+        check_columns(names, column=self.column, overwrite=self.overwrite)
+        shape = find_shape(names, self.column)
+        read = {name: batch[name] for name in (shape.column, *shape.context)}
+        each = [dict(zip(read, values, strict=True)) for values in zip(*read.values(), strict=True)]
+        tagged = await asyncio.gather(*(self._tag_row(row) for row in each))
+        return {name: [columns[name] for columns in tagged] for name in ADDED}
+
+    async def _tag_row(self, row: Row) -> Columns:
+        check_columns(row.keys(), column=self.column, overwrite=self.overwrite)
+        opened = store()
+        _remember(opened, self)
+        try:
+            asked = queries(row, column=self.column, turns=self.turns)
+            answers = await self._answer_all(asked, opened)
+        except RowFailure as error:
+            return {TAGS: [], EXPLANATIONS: [], TURNS: [], ERROR: f"{error.kind}: {error}", TAGGER: self.name}
+        explained: dict[str, str] = {}
+        for parsed in answers:
+            for tag, explanation in zip(parsed.tags, parsed.explanations, strict=True):
+                explained.setdefault(tag, explanation)
+        turns = [len(parsed.tags) for parsed in answers]
+        return {
+            TAGS: list(explained),
+            EXPLANATIONS: list(explained.values()),
+            TURNS: turns,
+            ERROR: "",
+            TAGGER: self.name,
+        }
+
+    async def _answer_all(self, asked: Sequence[str], opened: Store) -> list[Parsed]:
+        """Tag the queries of one row side by side; the row fails with its first failed query, the replies are kept."""
+        engine = connect(self.engine, self.model)
+        outcomes = await asyncio.gather(*(self._answer(engine, query, opened) for query in asked), return_exceptions=True)
+        answers = []
+        for number, outcome in enumerate(outcomes, 1):
+            if isinstance(outcome, ReplyError) and len(asked) > 1:
+                raise ReplyError(f"query {number} of {len(asked)}: {outcome}", kind=outcome.kind)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            answers.append(outcome)
+        return answers
+
+    async def _answer(self, engine: Engine, query: str, opened: Store) -> Parsed:
+        """Ask for the tags of one query, once more with twice the tokens if the reply was cut by its length."""
+        request = self.request(query)
+        for request in (request, self.request(query, max_tokens=2 * request.sampling.max_tokens)):
+            reply = await ask(engine, request, opened)
+            if reply.finish_reason != "length":
+                break
+        parsed = parse(reply.text, self.recipe_used.format, cut=reply.finish_reason == "length")
+        if parsed.cut:
+            raise ReplyError(f"{len(parsed.tags)} tags, then the reply was cut", kind="truncated")
+        return parsed
+
+
+def features() -> "Features":
+    """Return the types of the columns we add, for `map(features=…)`."""
+    from datasets import Features, List, Value
+
+    texts = List(Value("string"))
+    return Features(
+        {TAGS: texts, EXPLANATIONS: texts, TURNS: List(Value("int32")), ERROR: Value("string"), TAGGER: Value("string")}
+    )
+
+
+@functools.lru_cache
+def _hash(tagger: Tagger) -> str:
+    return hashlib.sha256(json.dumps(tagger.facts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@functools.lru_cache
+def _name(tagger: Tagger) -> str:
+    at = f"@{tagger.revision}" if tagger.revision else ""
+    return f"{tagger.model_name}{at}/{tagger.recipe_used.name}#{tagger.hash}"
+
+
+def _identity(engine: str, model: str, revision: str) -> tuple[str, str]:
+    if engine == "embedded":
+        from instag_hf.engines import embedded
+
+        model = model or embedded.MODEL
+        return model, embedded.revision_of(model)
+    if not model:
+        raise InputError(f"tagger: engine {engine} needs the model's id. Give model= (--model) or set INSTAG_MODEL.")
+    return model, revision
+
+
+_remembered: set[tuple[int, str]] = set()
+
+
+def _remember(opened: Store, tagger: Tagger) -> None:
+    if (os.getpid(), tagger.name) not in _remembered:
+        opened.put_tagger(tagger.hash, tagger.facts)
+        _remembered.add((os.getpid(), tagger.name))
+
+
+def _kind(rows: Row) -> str:
+    """Name what `map` handed over, without importing `datasets`: whoever hands over its rows has imported it."""
+    formatting = sys.modules.get("datasets.formatting.formatting")
+    for name in ("LazyRow", "LazyBatch"):
+        if formatting is not None and isinstance(rows, getattr(formatting, name)):
+            return name
+    return "dict"
+
+
+def _typed(columns: Columns, *, many: bool) -> Columns:
+    """Turn lists into arrays: only those type a column whose first thousand lists are all empty."""
+    import numpy as np
+
+    kinds: dict[str, Any] = {TAGS: str, EXPLANATIONS: str, TURNS: np.int32}
+    arrays = {
+        name: [np.array(value, dtype=kind) for value in columns[name]] if many else np.array(columns[name], dtype=kind)
+        for name, kind in kinds.items()
+    }
+    return {**columns, **arrays}
+
+
+def _allow_nested_loop() -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    import nest_asyncio2
+
+    try:
+        nest_asyncio2.apply(loop)
+    except ValueError as error:
+        raise InputError(
+            f"tag: expected an asyncio event loop, found {type(loop).__module__}.{type(loop).__name__}, "
+            "inside which map cannot run a coroutine. Give map num_proc=1, so that it runs in a process of its own."
+        ) from error
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    _allow_nested_loop()
+    return loop.run_until_complete(work)
