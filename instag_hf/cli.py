@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import sys
 import time
 import unicodedata
@@ -165,28 +166,21 @@ def _tag(dataset: "Dataset", tagger: "Tagger") -> "Dataset":
 
 @contextlib.contextmanager
 def _progress(rows: int) -> Iterator[Callable[["Columns"], None]]:
-    """Show one bar with rows/s, failures and the time left, in the place of the bar of `datasets`."""
-    import datasets
+    """Show one bar with rows/s, failures and the time left."""
     from tqdm import tqdm
 
     from instag_hf.rows import ERROR
 
     failed = 0
-    shown_before = datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        with tqdm(total=rows, unit="row", desc="tagging", file=sys.stderr, mininterval=0.5) as bar:
+    with tqdm(total=rows, unit="row", desc="tagging", file=sys.stderr, mininterval=0.5) as bar:
 
-            def on_row(columns: "Columns") -> None:
-                nonlocal failed
-                failed += bool(columns[ERROR])
-                bar.set_postfix(failed=failed, refresh=False)
-                bar.update()
+        def on_row(columns: "Columns") -> None:
+            nonlocal failed
+            failed += bool(columns[ERROR])
+            bar.set_postfix(failed=failed, refresh=False)
+            bar.update()
 
-            yield on_row
-    finally:
-        if not shown_before:
-            datasets.enable_progress_bars()
+        yield on_row
 
 
 def _summary(rows: int, failed: Counter[str]) -> str:
@@ -222,4 +216,7 @@ def _fit(text: str, width: int) -> str:
 
 def main() -> None:
     """Run the command line; under the name `hf-instag` it is an extension of `hf` too."""
+    os.environ.setdefault(
+        "HF_DATASETS_DISABLE_PROGRESS_BARS", "1"
+    )  # ours tells more, and two would overwrite each other
     cli(prog_name=Path(sys.argv[0]).name)

@@ -1,17 +1,18 @@
 """What can go wrong, as one tree.
 
     InstagError
-    ├── InputError    the call cannot work: unknown columns, engine or recipe; told before any request (also a ValueError)
-    ├── MissingError  an optional package or a model file is not installed; says how to get it (also an ImportError)
-    ├── RowError      a row has nothing to tag                         -> `instag_error`, kind "row"
-    ├── ReplyError    the model answered, but not as asked             -> `instag_error`, kind "parse", "truncated" or "reply"
-    ├── RefusedError  the engine does not accept this one request      -> `instag_error`, kind "refused"
-    ├── EngineError   the engine cannot answer at all                  -> stops the run; a rerun goes on where it stopped
-    │   └── Unreachable   nobody listens where the engine should be    -> waited for, then stops the run
-    └── StoreError    the reply store cannot be read or written        -> stops the run
+    ├── InputError     the call cannot work; told before any request (also a ValueError)
+    ├── MissingError   an optional package or a model file is not there; says how to get it (also an ImportError)
+    ├── RowFailure     one row fails, and its `instag_error` says why
+    │   ├── RowError       it has nothing to tag                            kind "row"
+    │   ├── ReplyError     the model answered, but not as asked             kind "parse", "truncated" or "reply"
+    │   └── RefusedError   the engine does not accept this one request      kind "refused"
+    ├── EngineError    the engine cannot answer at all; stops the run, and a rerun goes on where it stopped
+    │   └── Unreachable    nobody listens where the engine should be; waited for before the run stops
+    └── StoreError     the reply store cannot be read or written; stops the run
 
-The three in the middle are failures of one row: they are written into the row and counted, never raised out of
-`Dataset.map`, because one raising row loses every row that was done before it.
+A failure of one row is written into the row and counted, never raised out of `Dataset.map`, because one raising row
+loses every row that was done before it.
 """
 
 

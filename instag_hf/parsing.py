@@ -283,7 +283,7 @@ class _Reader:
 
 
 def _complete_list(value: object) -> bool:
-    """Whether a value that the end of the text cut still counts: the items of a cut list are whole, an object is not."""
+    """Whether a value counts that the end of the text cut: the items of a cut list are whole, an object is not."""
     return isinstance(value, list)
 
 

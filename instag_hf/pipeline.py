@@ -41,7 +41,7 @@ def save(dataset: "Dataset", target: str) -> Path:
 
     Args:
         dataset: What to write.
-        target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder as `save_to_disk` writes it.
+        target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder for `load_from_disk`.
     """
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -75,14 +75,14 @@ class Recipe:
 
 
 def load_recipe(name: str) -> Recipe:
-    """Load a recipe by its name, or a user's own by the path of its TOML file.
+    r"""Load a recipe by its name, or a user's own by the path of its TOML file.
 
     Raises:
         InputError: There is no such recipe, or the file is not a recipe.
 
     Example:
         >>> load_recipe("embedded").ask("Hi")
-        '<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n'
+        '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n'
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file() or (not name.endswith(".toml") and name not in recipe_names()):
@@ -119,10 +119,13 @@ def _recipe(name: str, fields: dict[str, Any]) -> Recipe:
     _check_types(name, fields)
     texts = [fields["prompt"]] if isinstance(fields["prompt"], str) else [text for _, text in fields["prompt"]]
     if "".join(texts).count(QUERY) != 1:
-        raise InputError(f"recipe {name}: expected {QUERY} once in the prompt, found it {''.join(texts).count(QUERY)} times.")
+        raise InputError(
+            f"recipe {name}: expected {QUERY} once in the prompt, found it {''.join(texts).count(QUERY)} times."
+        )
     if fields["format"] not in FORMATS:
         raise InputError(f"recipe {name}: expected a format of {list(FORMATS)}, found {fields['format']!r}.")
-    return Recipe(name=name, **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return Recipe(name=name, **values)
 
 
 def _message(name: str, message: object) -> Message:
@@ -140,7 +143,9 @@ def _check_types(name: str, fields: dict[str, Any]) -> None:
         else:
             fits = isinstance(value, str) or (key == "prompt" and isinstance(value, tuple))
         if not fits:
-            raise InputError(f"recipe {name}: {key} does not fit, found {value!r}. Compare the recipes in {RECIPES.name}/.")
+            raise InputError(
+                f"recipe {name}: {key} does not fit, found {value!r}. Compare the recipes in {RECIPES.name}/."
+            )
 
 
 def _fill(template: str, query: str) -> str:

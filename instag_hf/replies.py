@@ -56,7 +56,9 @@ class Store:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
             mode = self._connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.executescript(_SCHEMA)
@@ -71,7 +73,9 @@ class Store:
 
     def get(self, key: str) -> Reply | None:
         """Look up the reply to a request by the request's key."""
-        row = self._execute("SELECT text, finish_reason, prompt_tokens, completion_tokens FROM replies WHERE key = ?", key)
+        row = self._execute(
+            "SELECT text, finish_reason, prompt_tokens, completion_tokens FROM replies WHERE key = ?", key
+        )
         return Reply(*row) if row else None
 
     def put(self, key: str, reply: Reply, model: str) -> None:

@@ -60,7 +60,9 @@ def find_shape(columns: Iterable[str], column: str | None = None) -> Shape:
     found = list(columns)
     if column is not None:
         if column not in found:
-            raise InputError(f'tag: expected a column "{column}", found columns {found}. Name one of them with column=.')
+            raise InputError(
+                f'tag: expected a column "{column}", found columns {found}. Name one of them with column=.'
+            )
         return Shape(column, conversation=any(shape.conversation and shape.column == column for shape in SHAPES))
     for shape in SHAPES:
         if shape.column in found:
@@ -86,7 +88,7 @@ def check_columns(columns: Iterable[str], *, column: str | None = None, overwrit
 
 
 def queries(row: Mapping[str, Any], *, column: str | None = None, turns: str = "all") -> list[str]:
-    """Take the user queries out of a row, stripped, in order, at least one.
+    r"""Take the user queries out of a row, stripped, in order, at least one.
 
     Blank user turns ask nothing, so they are passed over as long as another turn asks something.
 
@@ -101,7 +103,7 @@ def queries(row: Mapping[str, Any], *, column: str | None = None, turns: str = "
 
     Example:
         >>> queries({"instruction": "Sort these.", "input": "b, a"})
-        ['Sort these.\\nb, a']
+        ['Sort these.\nb, a']
         >>> queries({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]})
         ['Hi']
     """
@@ -123,7 +125,7 @@ def queries(row: Mapping[str, Any], *, column: str | None = None, turns: str = "
 
 
 def clean(text: str) -> str:
-    """Make text that every layer below accepts: lone surrogates and NUL become U+FFFD, surrogate pairs one character."""
+    """Make text that every layer below accepts: lone surrogates and NUL become U+FFFD, pairs join."""
     joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return joined.replace("\0", "\ufffd")
 

@@ -190,7 +190,9 @@ class Tagger:
     async def _answer_all(self, asked: Sequence[str], opened: Store) -> list[Parsed]:
         """Tag the queries of one row side by side; the row fails with its first failed query, the replies are kept."""
         engine = connect(self.engine, self.model)
-        outcomes = await asyncio.gather(*(self._answer(engine, query, opened) for query in asked), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(self._answer(engine, query, opened) for query in asked), return_exceptions=True
+        )
         answers = []
         for number, outcome in enumerate(outcomes, 1):
             if isinstance(outcome, ReplyError) and len(asked) > 1:
@@ -203,10 +205,9 @@ class Tagger:
     async def _answer(self, engine: Engine, query: str, opened: Store) -> Parsed:
         """Ask for the tags of one query, once more with twice the tokens if the reply was cut by its length."""
         request = self.request(query)
-        for request in (request, self.request(query, max_tokens=2 * request.sampling.max_tokens)):
-            reply = await ask(engine, request, opened)
-            if reply.finish_reason != "length":
-                break
+        reply = await ask(engine, request, opened)
+        if reply.finish_reason == "length":
+            reply = await ask(engine, self.request(query, max_tokens=2 * request.sampling.max_tokens), opened)
         parsed = parse(reply.text, self.recipe_used.format, cut=reply.finish_reason == "length")
         if parsed.cut:
             raise ReplyError(f"{len(parsed.tags)} tags, then the reply was cut", kind="truncated")

@@ -1,8 +1,9 @@
 """A tagger inside this process: llama.cpp through xllamacpp, no server to start, no GPU, no token.
 
 The base model is found on this machine or fetched from the Hub once; the tagger is an adapter that ships with the
-package. Applying an adapter at run time costs a third of the speed (`benchmarks/tagging.py`), so the two are merged once into
-a file in `$INSTAG_HOME`, in Q8_0: the base's own 4-bit grid is coarser than the adapter's changes and would lose them.
+package. Applying an adapter at run time costs a third of the speed (`benchmarks/tagging.py`), so the two are merged
+once into a file in `$INSTAG_HOME`, in Q8_0: the base's own 4-bit grid is coarser than the adapter's changes and would
+lose them.
 """
 
 import functools
@@ -179,7 +180,9 @@ def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter")
         if name.startswith("GGUF.") or name == "general.architecture":  # the writer writes these itself
             continue
         kind = field.types[0]
-        writer.add_key_value(name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None)
+        writer.add_key_value(
+            name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        )
 
 
 def _serve(path: Path, key: str, *, threads: int) -> Any:

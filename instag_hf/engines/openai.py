@@ -1,6 +1,5 @@
 """Servers that speak OpenAI's completions: raw prompts to `/v1/completions`, chats to `/v1/chat/completions`."""
 
-import asyncio
 import os
 from typing import Any
 
@@ -52,7 +51,7 @@ class OpenAIEngine:
         try:
             async with http().get(self.url + "/health", timeout=aiohttp.ClientTimeout(total=10.0)):
                 return True
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+        except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
     def describe(self) -> dict[str, str]:
@@ -67,7 +66,7 @@ class OpenAIEngine:
                 return await answer.json(content_type=None)
         except aiohttp.ClientConnectorError as error:
             raise Unreachable(f"{self.url}: nobody listens.") from error
-        except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise EngineError(f"{self.url}: the connection broke ({type(error).__name__}).", retryable=True) from error
         except ValueError as error:
             raise EngineError(f"{self.url}: expected JSON, found something else.") from error
@@ -81,7 +80,9 @@ def openai_engine() -> OpenAIEngine:
     """
     url = os.environ.get("INSTAG_URL")
     if not url:
-        raise InputError("engine openai: expected the server's address in INSTAG_URL, such as http://127.0.0.1:8000/v1.")
+        raise InputError(
+            "engine openai: expected the server's address in INSTAG_URL, such as http://127.0.0.1:8000/v1."
+        )
     limit = int(seconds("INSTAG_CONCURRENCY", DEFAULT_LIMIT))
     return OpenAIEngine(url, key=os.environ.get("INSTAG_API_KEY"), limit=limit)
 
