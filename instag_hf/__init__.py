@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         RefusedError,
         ReplyError,
         RowError,
+        RowFailure,
         StoreError,
         Unreachable,
     )
@@ -34,6 +35,7 @@ _ROOMS = {
     "RefusedError": "errors",
     "ReplyError": "errors",
     "RowError": "errors",
+    "RowFailure": "errors",
     "StoreError": "errors",
     "Unreachable": "errors",
     "Sampling": "engines",
@@ -51,6 +53,7 @@ __all__ = [
     "RefusedError",
     "ReplyError",
     "RowError",
+    "RowFailure",
     "Sampling",
     "StoreError",
     "Tagger",

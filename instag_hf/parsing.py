@@ -14,7 +14,6 @@ from instag_hf.errors import InputError, ReplyError
 from instag_hf.rows import clean
 
 PARSER = "1"  # state of every Tagger: raise it when any reply would be read differently
-FORMATS = ("compact", "json")
 MAX_TAG_CHARS = 80
 MAX_COMPACT_WORDS = 6
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from instag_hf.errors import InputError
-from instag_hf.parsing import FORMATS
 from instag_hf.rows import cut
 
 RECIPES = Path(__file__).parent / "recipes"
 QUERY = "{query}"
+FORMATS = ("compact", "json")
 
 
 class Message(NamedTuple):

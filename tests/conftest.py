@@ -1,0 +1,51 @@
+"""What all tests share: a home of their own for replies and caches, and the data that lies beside the checkout."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Set before datasets and huggingface_hub are imported, since they read these once.
+_SCRATCH = tempfile.mkdtemp(prefix="instag-tests-")
+os.environ["HF_HOME"] = f"{_SCRATCH}/hf"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+os.environ.setdefault("INSTAG_HOME", f"{_SCRATCH}/instag")
+for _name in ("INSTAG_ENGINE", "INSTAG_MODEL", "INSTAG_URL", "INSTAG_API_KEY", "HF_ENDPOINT", "HF_TOKEN"):
+    os.environ.pop(_name, None)
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("instag", deadline=None)  # speed is measured in benchmarks, never asserted
+settings.load_profile("instag")
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data, which is no part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data is not beside the checkout")
+    return SHARED / "data"
+
+
+@pytest.fixture
+def clean_home(tmp_path, monkeypatch):
+    """A reply store of the test's own, with the prepared models of the session."""
+    models = Path(os.environ["INSTAG_HOME"]) / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    home = tmp_path / "instag"
+    home.mkdir()
+    (home / "models").symlink_to(models)
+    monkeypatch.setenv("INSTAG_HOME", str(home))
+    return home
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """In CI, a test that was skipped although its data is there is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and SHARED.is_dir() and reporter and reporter.stats.get("skipped") and exitstatus == 0:
+        reporter.write_line("FAILED: tests were skipped although what they need is present", red=True)
+        session.exitstatus = 1
