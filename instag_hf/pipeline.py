@@ -123,7 +123,7 @@ def _load_local(path: Path) -> object:
             return datasets.load_from_disk(path)
         try:
             return datasets.load_dataset(str(path))
-        except (datasets.exceptions.DataFilesNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
+        except (FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
             raise InputError(f"input: expected a folder of data files, found {path}: {error}") from error
     kind = READERS.get(_format(path))
     if kind is None:

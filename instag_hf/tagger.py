@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect
@@ -246,13 +247,13 @@ def _identity(engine: str, model: str, revision: str) -> tuple[str, str]:
     return model, revision
 
 
-_remembered: set[tuple[int, str]] = set()
+_remembered: set[tuple[Path, str]] = set()
 
 
 def _remember(opened: Store, tagger: Tagger) -> None:
-    if (os.getpid(), tagger.name) not in _remembered:
+    if (opened.path, tagger.hash) not in _remembered:
         opened.put_tagger(tagger.hash, tagger.facts)
-        _remembered.add((os.getpid(), tagger.name))
+        _remembered.add((opened.path, tagger.hash))
 
 
 def _kind(rows: Row) -> str:

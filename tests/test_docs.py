@@ -1,0 +1,87 @@
+"""What is written is true: every command has an example that runs, and so does every block of the README."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from conftest import ROOT
+from local_hub import local_hub
+
+from instag_hf import __version__
+from instag_hf.cli import cli
+from instag_hf.rows import ADDED
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(cli.commands)
+
+
+def example_of(command):
+    text = click.Context(command, info_name="instag").command.get_help(click.Context(command, info_name="instag"))
+    head, found, example = text.partition("Example:\n")
+    assert found, f"{command.name}: no example in its help"
+    return example.splitlines()[0].strip()
+
+
+@pytest.mark.parametrize("name", ["instag", *COMMANDS])
+def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
+    line = example_of(cli if name == "instag" else cli.commands[name])
+    assert line.startswith("instag ")
+    (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": ""}\n')
+    words = shlex.split(line)
+    done = subprocess.run(
+        [Path(sys.executable).parent / words[0], *words[1:]], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_stands_in_the_readme(name):
+    assert f"instag {name}" in README or f"make {name}" in README
+
+
+def test_every_option_has_a_help_text():
+    for command in cli.commands.values():
+        for option in command.params:
+            if isinstance(option, click.Option) and not isinstance(option.type, click.Choice):
+                assert option.help, f"{command.name} {option.name}"
+
+
+def test_first_code_stands_near_the_top():
+    assert README[: README.index("```python")].count("\n") < 15
+
+
+def test_readme_lists_the_added_columns_and_every_room():
+    for name in ADDED:
+        assert f"| `{name}` |" in README
+    for path in sorted((ROOT / "instag_hf").glob("*.py")):
+        assert path.name == "__init__.py" or f"  {path.name}" in README, path.name
+
+
+def test_readme_names_every_variable():
+    used = set()
+    for path in (ROOT / "instag_hf").rglob("*.py"):
+        used |= set(re.findall(r"\"(INSTAG_[A-Z]+)\"", path.read_text()))
+    assert used == set(re.findall(r"`(INSTAG_[A-Z]+)`", README))
+
+
+def test_changelog_has_the_version():
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_readme_python_runs(tmp_path, clean_home):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    lines = [{"instruction": f"Write {n} lines about the sea.", "input": "", "output": "x"} for n in range(110)]
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    with local_hub({"tatsu-lab/alpaca": {"train.jsonl": data}}) as hub:
+        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+        code = "\n".join(blocks)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("Write 0 lines about the sea. -> ['")

