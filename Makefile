@@ -23,6 +23,7 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/tagging.py
 
 $(VENV)/bin/python:

@@ -56,11 +56,26 @@ class RefusedError(RowFailure):
 class EngineError(InstagError):
     """The engine cannot answer, so going on would only produce failures."""
 
-    def __init__(self, message: str, *, retryable: bool = False, retry_after_s: float | None = None) -> None:
-        """Keep whether trying again may help, and how many seconds the server asked to wait."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        of_request: bool = False,
+    ) -> None:
+        """Keep what to do about it.
+
+        Args:
+            message: What happened.
+            retryable: Whether trying again may help.
+            retry_after_s: How many seconds the server asked to wait.
+            of_request: Whether the request itself may be the cause, so that only its row fails if trying does not help.
+        """
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.of_request = of_request
 
 
 class Unreachable(EngineError):  # noqa: N818 - reads as what it is in `except Unreachable`

@@ -14,9 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from instag_hf.errors import StoreError
+from instag_hf.errors import InputError, StoreError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may then ask the same at the same time
+    fcntl = None  # type: ignore[assignment]
 
 BUSY_TIMEOUT_S = 30.0
+DAY_S = 86_400.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -39,13 +45,28 @@ class Reply(NamedTuple):
     completion_tokens: int
 
 
+class Stats(NamedTuple):
+    """What a store holds: replies by model, bytes on disk, and when (seconds since 1970) the first and last came."""
+
+    path: Path
+    models: dict[str, int]
+    bytes: int
+    oldest: float | None
+    newest: float | None
+
+    @property
+    def replies(self) -> int:
+        """All replies, of whatever model."""
+        return sum(self.models.values())
+
+
 def home() -> Path:
     """Return the folder that holds replies and prepared models: `$INSTAG_HOME`, else `~/.cache/instag`."""
     return Path(os.environ.get("INSTAG_HOME") or Path.home() / ".cache" / "instag")
 
 
 class Store:
-    """A reply store in one file, open in one thread of one process."""
+    """A reply store in one file, shared by the threads of a process and closed whenever the process forks."""
 
     def __init__(self, path: Path) -> None:
         """Open the store, and make it where there is none.
@@ -54,33 +75,46 @@ class Store:
             StoreError: The folder cannot be written, or lies on a file system without the locks that SQLite needs.
         """
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            mode = self._connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise self._failed("open", error) from error
-        if mode != "wal":
-            self.close()
-            raise StoreError(
-                f"replies: expected a local disk for {path}, found a file system where SQLite cannot share a file. "
-                "Set INSTAG_HOME to a folder on a local disk."
-            )
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._claims: int | None = None
+        with self._lock:
+            self._open()
 
     def get(self, key: str) -> Reply | None:
         """Look up the reply to a request by the request's key."""
-        row = self._execute(
+        found = self._execute(
             "SELECT text, finish_reason, prompt_tokens, completion_tokens FROM replies WHERE key = ?", key
         )
-        return Reply(*row) if row else None
+        return Reply(*found[0]) if found else None
 
     def put(self, key: str, reply: Reply, model: str) -> None:
         """Write a reply; it survives the death of this process as soon as the call returns."""
         self._execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)", key, *reply, model, time.time())
+
+    def claim(self, key: str) -> bool:
+        """Say that this process asks a request now; false where another process of this machine does.
+
+        A claim is a lock on one byte of a file, at the place that the key names, so it ends with its process however
+        that dies. Within a process all claims are granted: there, equal requests are joined.
+        """
+        if fcntl is None:
+            return True
+        try:
+            with self._lock:
+                if self._claims is None:
+                    self._claims = os.open(self.path.with_suffix(".claims"), os.O_RDWR | os.O_CREAT, 0o644)
+                fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(key))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._failed("lock", error) from error
+        return True
+
+    def release(self, key: str) -> None:
+        """End a claim."""
+        if fcntl is not None and self._claims is not None:
+            fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, _place(key))
 
     def put_tagger(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep the full facts behind the short hash that the column `instag_tagger` carries."""
@@ -88,22 +122,94 @@ class Store:
 
     def get_tagger(self, name: str) -> dict[str, Any] | None:
         """Find the facts of a tagger by the hash in the column `instag_tagger`."""
-        row = self._execute("SELECT facts FROM taggers WHERE hash = ?", name)
-        return dict(json.loads(row[0])) if row else None
+        found = self._execute("SELECT facts FROM taggers WHERE hash = ?", name)
+        return dict(json.loads(found[0][0])) if found else None
 
     def __len__(self) -> int:
         """Count the replies."""
-        return int(self._execute("SELECT count(*) FROM replies")[0])
+        return int(self._execute("SELECT count(*) FROM replies")[0][0])
+
+    def stats(self) -> Stats:
+        """Count what the store holds."""
+        models = dict(self._execute("SELECT model, count(*) FROM replies GROUP BY model ORDER BY count(*) DESC, model"))
+        oldest, newest = self._execute("SELECT min(created), max(created) FROM replies")[0]
+        files = [self.path, self.path.with_name(self.path.name + "-wal")]
+        return Stats(self.path, models, sum(file.stat().st_size for file in files if file.exists()), oldest, newest)
+
+    def merge(self, other: Path) -> int:
+        """Take over the replies of another store, and return how many were new; what is here already stays.
+
+        Raises:
+            InputError: There is no store at `other`.
+        """
+        if not other.is_file():
+            raise InputError(f"replies: expected the file of another store, found nothing at {other}.")
+        before = len(self)
+        with self._lock:
+            self._execute("ATTACH DATABASE ? AS other", str(other))
+            try:
+                self._execute("INSERT OR IGNORE INTO replies SELECT * FROM other.replies")
+                self._execute("INSERT OR IGNORE INTO taggers SELECT * FROM other.taggers")
+            finally:
+                self._execute("DETACH DATABASE other")
+        return len(self) - before
+
+    def prune(self, *, model: str | None = None, older_than_days: float | None = None) -> int:
+        """Delete replies of a model, replies older than some days, or those that are both; return how many.
+
+        Raises:
+            InputError: Neither is given: deleting everything must be asked for by deleting the file.
+        """
+        if model is None and older_than_days is None:
+            raise InputError("replies: expected a model or an age to prune by, found neither.")
+        before = len(self)
+        self._execute(
+            "DELETE FROM replies WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR created < ?2)",
+            model,
+            None if older_than_days is None else time.time() - older_than_days * DAY_S,
+        )
+        self._execute("VACUUM")
+        self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - len(self)
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the files; the next use opens them again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            if self._claims is not None:
+                os.close(self._claims)
+                self._claims = None
 
-    def _execute(self, statement: str, *values: Any) -> Any:
+    def _open(self) -> sqlite3.Connection:
         try:
-            return self._connection.execute(statement, values).fetchone()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            opened = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failed("open", error) from error
+        try:
+            mode = opened.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            opened.execute("PRAGMA synchronous=NORMAL")
+            opened.executescript(_SCHEMA)
         except sqlite3.Error as error:
-            raise self._failed("use", error) from error
+            opened.close()
+            raise self._failed("open", error) from error
+        if mode != "wal":
+            opened.close()
+            raise StoreError(
+                f"replies: expected a local disk for {self.path}, found one where SQLite cannot share a file. "
+                "Set INSTAG_HOME to a folder on a local disk."
+            )
+        self._connection = opened
+        return opened
+
+    def _execute(self, statement: str, *values: Any) -> list[Any]:
+        with self._lock:
+            try:
+                return (self._connection or self._open()).execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._failed("use", error) from error
 
     def _failed(self, verb: str, error: Exception) -> StoreError:
         return StoreError(
@@ -112,21 +218,38 @@ class Store:
         )
 
 
-_stores: dict[tuple[int, int, Path], Store] = {}
+_stores: dict[Path, Store] = {}
 
 
 def store() -> Store:
-    """Return this thread's store in `$INSTAG_HOME`; a forked process opens its own, as SQLite demands."""
+    """Return this process's store in `$INSTAG_HOME`."""
     path = home() / "replies.sqlite"
-    place = (os.getpid(), threading.get_ident(), path)
-    if place not in _stores:
-        _stores[place] = Store(path)
-    return _stores[place]
+    if path not in _stores:
+        _stores[path] = Store(path)
+    return _stores[path]
+
+
+def _place(key: str) -> int:
+    return int(key[:15], 16)  # 60 bits, which is as far as a file may be locked
+
+
+def _before_fork() -> None:
+    """Close what a child must not inherit: SQLite forbids to carry an open file over a fork."""
+    for opened in _stores.values():
+        opened._lock.acquire()
+        opened.close()
+
+
+def _after_fork() -> None:
+    for opened in _stores.values():
+        opened._lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 @atexit.register
 def _close() -> None:
-    for (pid, _, _), opened in list(_stores.items()):
-        if pid == os.getpid():
-            opened.close()
-    _stores.clear()
+    for opened in _stores.values():
+        opened.close()

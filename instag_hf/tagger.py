@@ -289,7 +289,8 @@ def _allow_nested_loop() -> None:
     except ValueError as error:
         raise InputError(
             f"tag: expected an asyncio event loop, found {type(loop).__module__}.{type(loop).__name__}, "
-            "inside which map cannot run a coroutine. Give map num_proc=1, so that it runs in a process of its own."
+            "inside which map cannot run a coroutine. Take tag = instag.tag before the loop starts and give map "
+            "num_proc=1, or run map in a thread with asyncio.to_thread."
         ) from error
 
 

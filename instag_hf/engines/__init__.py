@@ -11,13 +11,15 @@ import json
 import logging
 import os
 import random
+import socket
 import time
 import weakref
 from typing import Protocol, runtime_checkable
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
-from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
+from instag_hf.errors import EngineError, InputError, InstagError, RefusedError, Unreachable
 from instag_hf.prompts import Prompt
 from instag_hf.replies import Reply, Store
 
@@ -96,32 +98,37 @@ def connect(kind: str, model: str) -> Engine:
     raise InputError(f"engine: expected one of {list(KINDS)}, found {kind!r}.")
 
 
+class _Lane:
+    """What one engine can take: slots for requests, and a gate that shuts while nobody listens."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.slots = asyncio.Semaphore(engine.limit)
+        self.gate = asyncio.Lock()
+        self.given_up: EngineError | None = None
+
+
 class _Traffic:
-    """What is under way in one event loop: requests that can be joined, free slots, and the one HTTP session."""
+    """What is under way in one event loop: requests that can be joined, an engine's lane, and the one HTTP session."""
 
     def __init__(self) -> None:
         self.running = 0
         self.flights: dict[str, asyncio.Future[Reply]] = {}
-        self.slots: weakref.WeakKeyDictionary[Engine, asyncio.Semaphore] = weakref.WeakKeyDictionary()
-        self.gates: weakref.WeakKeyDictionary[Engine, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self.lanes: weakref.WeakKeyDictionary[Engine, _Lane] = weakref.WeakKeyDictionary()
         self.session: aiohttp.ClientSession | None = None
 
-    def slot(self, engine: Engine) -> asyncio.Semaphore:
-        if engine not in self.slots:
-            self.slots[engine] = asyncio.Semaphore(engine.limit)
-        return self.slots[engine]
-
-    def gate(self, engine: Engine) -> asyncio.Lock:
-        if engine not in self.gates:
-            self.gates[engine] = asyncio.Lock()
-        return self.gates[engine]
+    def lane(self, engine: Engine) -> _Lane:
+        if engine not in self.lanes:
+            self.lanes[engine] = _Lane(engine)
+        return self.lanes[engine]
 
     async def leave(self) -> None:
         """Close the session with the last request: `datasets` tells nobody when a map is over."""
         self.running -= 1
-        if not self.running and self.session is not None:
+        if not self.running:
+            self.lanes.clear()
             session, self.session = self.session, None
-            await session.close()
+            if session is not None:
+                await session.close()
 
 
 # A session belongs to one loop of one process; a forked child runs loops of its own.
@@ -135,11 +142,28 @@ def _here() -> _Traffic:
     return _traffic[loop]
 
 
+class _Resolver(AbstractResolver):
+    """Looks names up in the loop itself: aiohttp's own way leaves a thread behind in a loop that nobody closes."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        return [
+            ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=0)
+            for kind, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
 def http() -> aiohttp.ClientSession:
     """Return the running loop's HTTP session. Slots bound what is in flight, so the session itself bounds nothing."""
     here = _here()
     if here.session is None or here.session.closed:
-        here.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, resolver=_Resolver())
+        here.session = aiohttp.ClientSession(connector=connector)
     return here.session
 
 
@@ -169,10 +193,9 @@ async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Tra
     flight = here.flights[key] = asyncio.get_running_loop().create_future()
     here.running += 1
     try:
-        reply = await _complete(engine, request, here)
-        store.put(key, reply, request.model)
+        reply = await _persist(engine, request, store, here.lane(engine))
     except BaseException as error:
-        if isinstance(error, RefusedError | EngineError):
+        if isinstance(error, InstagError):
             flight.set_exception(error)
             flight.exception()  # seen, so that asyncio does not complain when nobody joined
         else:
@@ -186,20 +209,41 @@ async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Tra
         await here.leave()
 
 
-async def _complete(engine: Engine, request: Request, here: _Traffic) -> Reply:
+async def _persist(engine: Engine, request: Request, store: Store, lane: _Lane) -> Reply:
+    """Try until there is a reply, waiting as long as the kind of failure deserves."""
     tries = 0
     while True:
         try:
-            async with here.slot(engine):
-                return await engine.complete(request)
+            return await _try(engine, request, store, lane)
         except Unreachable as error:
-            await _wait_until_back(engine, error, here)
+            await _wait_until_back(engine, error, lane)
         except EngineError as error:
             tries += 1
-            if not error.retryable or tries == TRIES:
+            if not error.retryable or (tries == TRIES and not error.of_request):
                 raise
+            if tries == TRIES:
+                raise RefusedError(f"failed {tries} times: {error}") from error
             logger.info("%s; trying again", error)
             await asyncio.sleep(_delay_s(tries, error.retry_after_s))
+
+
+async def _try(engine: Engine, request: Request, store: Store, lane: _Lane) -> Reply:
+    """Complete a request once, unless another process of this machine does: then wait for its reply in the store."""
+    key = request.key
+    delay_s = 0.05
+    while True:
+        async with lane.slots:
+            if (reply := store.get(key)) is not None:  # it may have come while this request waited for its slot
+                return reply
+            if store.claim(key):
+                try:
+                    reply = await engine.complete(request)
+                    store.put(key, reply, request.model)
+                    return reply
+                finally:
+                    store.release(key)
+        await asyncio.sleep(delay_s)
+        delay_s = min(1.0, 2 * delay_s)
 
 
 def _delay_s(tries: int, asked_s: float | None) -> float:
@@ -207,18 +251,20 @@ def _delay_s(tries: int, asked_s: float | None) -> float:
     return max(asked_s or 0.0, min(MAX_DELAY_S, 0.5 * 2.0**tries) * random.uniform(0.5, 1.0))
 
 
-async def _wait_until_back(engine: Engine, error: Unreachable, here: _Traffic) -> None:
-    """Pause the run while the engine is away: one request looks for it, all others wait behind the same gate."""
+async def _wait_until_back(engine: Engine, error: Unreachable, lane: _Lane) -> None:
+    """Pause the run while the engine is away: one request looks for it, the others wait for its word."""
     patience_s = seconds("INSTAG_PATIENCE", 60.0)
-    async with here.gate(engine):
+    async with lane.gate:
         deadline = time.monotonic() + patience_s
-        while not await engine.alive():
+        while not lane.given_up and not await engine.alive():
             if time.monotonic() >= deadline:
-                raise EngineError(
+                lane.given_up = EngineError(
                     f"{error} Waited {patience_s:g} s (INSTAG_PATIENCE). Start the engine and run the same line "
                     "again: it goes on where it stopped."
-                ) from error
+                )
             await asyncio.sleep(min(1.0, patience_s / 4))
+        if lane.given_up:
+            raise lane.given_up from error
 
 
 def seconds(variable: str, default: float) -> float:

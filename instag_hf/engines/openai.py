@@ -1,5 +1,6 @@
 """Servers that speak OpenAI's completions: raw prompts to `/v1/completions`, chats to `/v1/chat/completions`."""
 
+import functools
 import os
 from typing import Any
 
@@ -11,6 +12,7 @@ from instag_hf.replies import Reply
 
 DEFAULT_LIMIT = 256
 RETRYABLE = frozenset({424, 429, 500, 502, 503, 504})
+OF_REQUEST = frozenset({424, 500})
 REFUSED = frozenset({400, 413, 422})
 
 
@@ -83,8 +85,13 @@ def openai_engine() -> OpenAIEngine:
         raise InputError(
             "engine openai: expected the server's address in INSTAG_URL, such as http://127.0.0.1:8000/v1."
         )
-    limit = int(seconds("INSTAG_CONCURRENCY", DEFAULT_LIMIT))
-    return OpenAIEngine(url, key=os.environ.get("INSTAG_API_KEY"), limit=limit)
+    return _engine(url, os.environ.get("INSTAG_API_KEY"), int(seconds("INSTAG_CONCURRENCY", DEFAULT_LIMIT)))
+
+
+@functools.lru_cache
+def _engine(url: str, key: str | None, limit: int) -> OpenAIEngine:
+    """Keep one engine for one place, because its slots are counted by engine."""
+    return OpenAIEngine(url, key=key, limit=limit)
 
 
 def _body(request: Request) -> dict[str, Any]:
@@ -109,6 +116,11 @@ def _failure(url: str, status: int, text: str, retry_after: str | None) -> Engin
         return RefusedError(f"status {status}: {text[:200]}")
     if status in RETRYABLE:
         wait_s = float(retry_after) if retry_after and retry_after.isdigit() else None
-        return EngineError(f"{url}: status {status}: {text[:200]}", retryable=True, retry_after_s=wait_s)
+        return EngineError(
+            f"{url}: status {status}: {text[:200]}",
+            retryable=True,
+            retry_after_s=wait_s,
+            of_request=status in OF_REQUEST,
+        )
     hint = {401: " Set INSTAG_API_KEY.", 403: " Check INSTAG_API_KEY.", 404: " Check INSTAG_URL and INSTAG_MODEL."}
     return EngineError(f"{url}: status {status}: {text[:200]}.{hint.get(status, '')}")
