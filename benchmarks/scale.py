@@ -60,9 +60,8 @@ def main():
                 asked_before = server.counts().requests
                 took_s, peak_mb, grown_mb, _, each = measure(rows, home)
                 asked = server.counts().requests - asked_before
-                print(
-                    f"{rows:>8,}  {store:<6}{asked:>9,}{rows / took_s:>8,.0f}{peak_mb:>9.0f}{grown_mb:>12.0f}{each:>13.0f}"
-                )
+                speed = f"{asked:>9,}{rows / took_s:>8,.0f}"
+                print(f"{rows:>8,}  {store:<6}{speed}{peak_mb:>9.0f}{grown_mb:>12.0f}{each:>13.0f}")
 
 
 if __name__ == "__main__":

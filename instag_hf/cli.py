@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf import __version__
-from instag_hf.errors import InstagError
+from instag_hf.errors import InstagError, Interrupted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,14 +31,14 @@ class _Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except (Interrupted, KeyboardInterrupt):
+            click.echo("\nstopped; run the same command again, and it goes on where it stopped", err=True)
+            context.exit(130)
         except InstagError as error:
             if context.params.get("debug"):
                 raise
             click.echo(f"error: {error}", err=True)
             context.exit(1)
-        except KeyboardInterrupt:
-            click.echo("\nstopped; run the same command again, and it goes on where it stopped", err=True)
-            context.exit(130)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,6 +53,8 @@ def cli(debug: bool) -> None:
     """
     if debug:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    else:  # a run that ends early leaves tasks behind in the loop of `datasets`, and asyncio would list them all
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:

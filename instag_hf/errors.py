@@ -9,6 +9,7 @@
     │   └── RefusedError   the engine does not accept this one request      kind "refused"
     ├── EngineError    the engine cannot answer at all; stops the run, and a rerun goes on where it stopped
     │   └── Unreachable    nobody listens where the engine should be; waited for before the run stops
+    ├── Interrupted    Ctrl-C during a run of the command line; a rerun goes on where it stopped
     └── StoreError     the reply store cannot be read or written; stops the run
 
 A failure of one row is written into the row and counted, never raised out of `Dataset.map`, because one raising row
@@ -80,6 +81,10 @@ class EngineError(InstagError):
 
 class Unreachable(EngineError):  # noqa: N818 - reads as what it is in `except Unreachable`
     """Nobody listens at the engine's address."""
+
+
+class Interrupted(InstagError):  # noqa: N818 - reads as what it is in `except Interrupted`
+    """Somebody pressed Ctrl-C; what was answered is kept."""
 
 
 class StoreError(InstagError):

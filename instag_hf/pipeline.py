@@ -1,13 +1,17 @@
 """Datasets in and out, and the stages between, in one call each: what the command line and `make demo` run."""
 
+import asyncio
 import shutil
+import signal
 import tempfile
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
 
-from instag_hf.errors import InputError
+from instag_hf.errors import InputError, Interrupted
 from instag_hf.rows import ERROR, check_columns
 from instag_hf.tagger import Columns, Row, Tagger, features
 
@@ -83,24 +87,77 @@ def check_target(target: str, *, overwrite: bool = False) -> None:
 def tag(dataset: "Dataset", tagger: Tagger, *, on_row: Callable[[Columns], None] | None = None) -> "Dataset":
     """Tag a dataset, and tell every finished row to `on_row`.
 
-    The same as `dataset.map(tagger.tag)`, with a place for a progress bar that knows about failures.
+    The same as `dataset.map(tagger.tag)`, with a place for a progress bar that knows about failures, and a Ctrl-C that
+    always ends the run.
+
+    Raises:
+        Interrupted: Somebody pressed Ctrl-C.
     """
     from datasets.fingerprint import Hasher
 
     check_columns(dataset.column_names, column=tagger.column, overwrite=tagger.overwrite)
-    one = tagger.tag
+    with _CtrlC() as stop:
+        one = stop.watch(tagger.tag)
 
-    async def watched(row: Row) -> Columns:
-        columns = await one(row)
-        if on_row is not None:
-            on_row(columns)
-        return columns
+        async def watched(row: Row) -> Columns:
+            columns = await one(row)
+            if on_row is not None:
+                on_row(columns)
+            return columns
 
-    return dataset.map(
-        watched,
-        features=type(dataset.features)({**dataset.features, **features()}),
-        new_fingerprint=Hasher.hash([dataset._fingerprint, tagger]),
-    )
+        return dataset.map(
+            watched,
+            features=type(dataset.features)({**dataset.features, **features()}),
+            new_fingerprint=Hasher.hash([dataset._fingerprint, tagger]),
+        )
+
+
+class _CtrlC:
+    """Turns Ctrl-C into an ordinary error of the tasks under way; a second Ctrl-C acts at once.
+
+    Raised in the middle of a loop, `KeyboardInterrupt` can lose a task's next step. That task never ends, and neither
+    does `datasets`, which waits for every task that it cancels.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self.tasks: dict[asyncio.Task[Any], asyncio.AbstractEventLoop] = {}
+
+    def __enter__(self) -> Self:
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        if self.in_main_thread:
+            self.before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.in_main_thread:
+            signal.signal(signal.SIGINT, self.before)
+
+    def watch(self, work: Callable[[Row], Awaitable[Columns]]) -> Callable[[Row], Awaitable[Columns]]:
+        """Let a coroutine function raise `Interrupted` as soon as Ctrl-C is pressed."""
+
+        async def interruptible(row: Row) -> Columns:
+            task = asyncio.current_task()
+            if task is None or self.pressed:
+                raise Interrupted("stopped by Ctrl-C")
+            self.tasks[task] = asyncio.get_running_loop()
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # `map` looks at the first only
+            try:
+                return await work(row)
+            except asyncio.CancelledError:
+                if self.pressed:
+                    raise Interrupted("stopped by Ctrl-C") from None
+                raise
+            finally:
+                del self.tasks[task]
+
+        return interruptible
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, self.before)
+        self.pressed = True
+        for task, loop in self.tasks.items():
+            loop.call_soon_threadsafe(task.cancel)
 
 
 def failures(dataset: "Dataset") -> Counter[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect
-from instag_hf.errors import InputError, ReplyError, RowFailure
+from instag_hf.errors import InputError, InstagError, ReplyError, RowFailure
 from instag_hf.parsing import PARSER, Parsed, parse
 from instag_hf.prompts import Recipe, load_recipe, recipe_for
 from instag_hf.replies import Store, store
@@ -141,6 +141,16 @@ class Tagger:
         return os.path.basename(self.model) if self.engine == "embedded" else self.model
 
     async def _tag(self, rows: Row) -> Columns:
+        try:
+            return await self._tag_rows(rows)
+        except InstagError:
+            # It stops the run. `map` looks at the first of its tasks only; asyncio would complain about all others.
+            task = asyncio.current_task()
+            if task is not None:
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    async def _tag_rows(self, rows: Row) -> Columns:
         kind = _kind(rows)
         if kind == "LazyBatch" or (kind == "dict" and self._is_batch(rows)):
             columns = await self._tag_batch(rows)
@@ -191,12 +201,14 @@ class Tagger:
     async def _answer_all(self, asked: Sequence[str], opened: Store) -> list[Parsed]:
         """Tag the queries of one row side by side; the row fails with its first failed query, the replies are kept."""
         engine = connect(self.engine, self.model)
+        if len(asked) == 1:
+            return [await self._answer(engine, asked[0], opened)]
         outcomes = await asyncio.gather(
             *(self._answer(engine, query, opened) for query in asked), return_exceptions=True
         )
         answers = []
         for number, outcome in enumerate(outcomes, 1):
-            if isinstance(outcome, ReplyError) and len(asked) > 1:
+            if isinstance(outcome, ReplyError):
                 raise ReplyError(f"query {number} of {len(asked)}: {outcome}", kind=outcome.kind)
             if isinstance(outcome, BaseException):
                 raise outcome

@@ -43,6 +43,14 @@ def clean_home(tmp_path, monkeypatch):
     return home
 
 
+@pytest.fixture(autouse=True)
+def one_environ(monkeypatch):
+    """Put back `os.environ`: a map with num_proc leaves a copy in its place, which monkeypatch would not clean."""
+    environ = os.environ
+    yield
+    os.environ = environ  # noqa: B003
+
+
 def pytest_sessionfinish(session, exitstatus):
     """In CI, a test that was skipped although its data is there is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

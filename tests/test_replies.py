@@ -80,9 +80,31 @@ def test_a_home_that_is_a_file_is_a_clear_error(tmp_path):
         Store(tmp_path / "file" / "replies.sqlite")
 
 
-def test_pid_is_part_of_what_a_store_belongs_to(clean_home):
+def test_a_forked_process_opens_the_store_anew(clean_home):
     opened = store()
+    opened.put("k", REPLY, "model")
     child = os.fork()
     if child == 0:
-        os._exit(0 if store() is not opened else 1)
+        os._exit(0 if opened.get("k") == REPLY and opened.claim("0" * 64) else 1)
     assert os.waitpid(child, 0)[1] == 0
+    assert opened.get("k") == REPLY
+
+
+def test_a_claim_holds_against_other_processes_until_its_process_ends(tmp_path):
+    path = tmp_path / "s.sqlite"
+    code = (
+        "import sys, pathlib\nfrom instag_hf.replies import Store\n"
+        f"opened = Store(pathlib.Path({str(path)!r}))\nprint(opened.claim('a' * 64), flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "True\n"
+        opened = Store(path)
+        assert not opened.claim("a" * 64)
+        assert opened.claim("b" * 64)
+        opened.release("b" * 64)
+        other.kill()
+        other.wait()
+        assert opened.claim("a" * 64)
+        opened.close()

@@ -50,7 +50,14 @@ def write_rows(tmp_path, rows):
 
 def start(source, target, env):
     words = [INSTAG, "tag", source, "-o", target]
-    return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    )
+
+
+def hear_ctrl_c():
+    """A process started in the background of a shell ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(source, target, env):
@@ -102,7 +109,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(server, env, tmp_path):
         wait_for(lambda: server.counts().answered > 40)
         run.send_signal(signal.SIGINT)
         out, err = run.communicate()
-    assert run.returncode == 130
+    assert run.returncode == 130, err
     assert out == ""
     last = re.split(r"[\r\n]+", err.strip())[-1]
     assert last == "stopped; run the same command again, and it goes on where it stopped"
@@ -131,12 +138,12 @@ def test_two_processes_share_one_store(server, home, env, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of one megabyte."""
+    """A disk of eight megabytes."""
     place = tmp_path / "disk"
     place.mkdir()
     if shutil.which("mount") is None or os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True, check=False)
     if done.returncode:
         pytest.skip("no disk can be mounted here")
     yield place
@@ -147,7 +154,7 @@ def test_a_full_disk_is_a_clear_error_that_loses_nothing(server, small_disk, env
     source, target = write_rows(tmp_path, 200), tmp_path / "out.parquet"
     env = {**env, "INSTAG_HOME": str(small_disk / "home")}
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 800_000)
+    ballast.write_bytes(b"x" * 8_150_000)
     code, out, err = finish(source, target, env)
     assert code == 1, err
     assert out == ""
