@@ -33,10 +33,12 @@ def load(source: str, *, split: str | None = None, limit: int | None = None) -> 
         limit: Rows to keep from the beginning.
 
     Raises:
-        InputError: There is no such file, format, dataset or split.
+        InputError: There is no such file, format, dataset or split, or no row in it.
     """
     found = _load_local(Path(source)) if Path(source).exists() else _load_hub(source)
     dataset = _one_split(found, source, split)
+    if not len(dataset):
+        raise InputError(f"input: expected rows in {source}, found none.")
     return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
 
 
@@ -124,13 +126,15 @@ class _CtrlC:
         self.tasks: dict[asyncio.Task[Any], asyncio.AbstractEventLoop] = {}
 
     def __enter__(self) -> Self:
-        self.in_main_thread = threading.current_thread() is threading.main_thread()
-        if self.in_main_thread:
-            self.before = signal.signal(signal.SIGINT, self._press)
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self.before = signal.getsignal(signal.SIGINT)
+        self.listens = in_main_thread and self.before is signal.default_int_handler
+        if self.listens:
+            signal.signal(signal.SIGINT, self._press)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.in_main_thread:
+        if self.listens:
             signal.signal(signal.SIGINT, self.before)
 
     def watch(self, work: Callable[[Row], Awaitable[Columns]]) -> Callable[[Row], Awaitable[Columns]]:

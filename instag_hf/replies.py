@@ -133,6 +133,7 @@ class Store:
         """Count what the store holds."""
         models = dict(self._execute("SELECT model, count(*) FROM replies GROUP BY model ORDER BY count(*) DESC, model"))
         oldest, newest = self._execute("SELECT min(created), max(created) FROM replies")[0]
+        self._execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log of the last writes would count them twice
         files = [self.path, self.path.with_name(self.path.name + "-wal")]
         return Stats(self.path, models, sum(file.stat().st_size for file in files if file.exists()), oldest, newest)
 
@@ -189,9 +190,7 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise self._failed("open", error) from error
         try:
-            mode = opened.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            opened.execute("PRAGMA synchronous=NORMAL")
-            opened.executescript(_SCHEMA)
+            mode = _prepare(opened)
         except sqlite3.Error as error:
             opened.close()
             raise self._failed("open", error) from error
@@ -216,6 +215,24 @@ class Store:
             f"replies: could not {verb} the reply store {self.path}: {error}. "
             "Free some disk space or set INSTAG_HOME to a folder that can be written; replies already there are kept."
         )
+
+
+def _prepare(opened: sqlite3.Connection) -> str:
+    """Set a connection up and return its journal mode.
+
+    While another process closes the file as its last user, SQLite says "busy" at once instead of waiting.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            mode = str(opened.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+            opened.execute("PRAGMA synchronous=NORMAL")
+            opened.executescript(_SCHEMA)
+            return mode
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 _stores: dict[Path, Store] = {}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -113,7 +114,7 @@ class Tagger:
     @property
     def facts(self) -> dict[str, Any]:
         """All that decides a query's tags; how queries are taken out of a row is not the tagger's identity."""
-        whole = dataclasses.asdict(self)
+        whole = {**dataclasses.asdict(self), "model": self.model_name}
         return {name: whole[name] for name in ("engine", "model", "revision", "recipe", "sampling", "parser")}
 
     @property
@@ -142,7 +143,7 @@ class Tagger:
 
     async def _tag(self, rows: Row) -> Columns:
         try:
-            return await self._tag_rows(rows)
+            return await _in_turn(self._tag_rows(rows))
         except InstagError:
             # It stops the run. `map` looks at the first of its tasks only; asyncio would complain about all others.
             task = asyncio.current_task()
@@ -220,7 +221,8 @@ class Tagger:
         request = self.request(query)
         reply = await ask(engine, request, opened)
         if reply.finish_reason == "length":
-            reply = await ask(engine, self.request(query, max_tokens=2 * request.sampling.max_tokens), opened)
+            longer = self.request(query, max_tokens=2 * request.sampling.max_tokens)
+            reply = await ask(engine, longer, opened, again=True)
         parsed = parse(reply.text, self.recipe_used.format, cut=reply.finish_reason == "length")
         if parsed.cut:
             raise ReplyError(f"{len(parsed.tags)} tags, then the reply was cut", kind="truncated")
@@ -255,7 +257,13 @@ def _identity(engine: str, model: str, revision: str) -> tuple[str, str]:
         model = model or embedded.MODEL
         return model, embedded.revision_of(model)
     if not model:
-        raise InputError(f"tagger: engine {engine} needs the model's id. Give model= (--model) or set INSTAG_MODEL.")
+        from instag_hf.engines.openai import served_models
+
+        served = served_models()
+        reports = f" The server reports {served}." if served else ""
+        raise InputError(
+            f"tagger: engine {engine} needs the model's id. Give model= (--model) or set INSTAG_MODEL.{reports}"
+        )
     return model, revision
 
 
@@ -266,6 +274,30 @@ def _remember(opened: Store, tagger: Tagger) -> None:
     if (opened.path, tagger.hash) not in _remembered:
         opened.put_tagger(tagger.hash, tagger.facts)
         _remembered.add((opened.path, tagger.hash))
+
+
+# The call of `Tagger.tag` that began last in each loop.
+_latest: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[None]] = weakref.WeakKeyDictionary()
+
+
+async def _in_turn(work: Awaitable[T]) -> T:
+    """Finish after all calls that began before this one.
+
+    While its oldest row is not done but a later one is, `map` goes round without a pause, a whole core's worth, which
+    an embedded engine then lacks. Rows that finish in their order never let it.
+    """
+    loop = asyncio.get_running_loop()
+    before, mine = _latest.get(loop), loop.create_future()
+    _latest[loop] = mine
+    try:
+        result = await work
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        return result
+    finally:
+        mine.set_result(None)
+        if _latest.get(loop) is mine:
+            del _latest[loop]  # a future holds its loop, which nobody else may
 
 
 def _kind(rows: Row) -> str:

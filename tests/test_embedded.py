@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -125,6 +126,28 @@ def test_server_wants_its_key(clean_home):
 
     assert engine.url.startswith("http://127.0.0.1:")
     assert asyncio.run(uninvited()) == 401
+
+
+PROCESSES = """
+import instag_hf as instag
+from datasets import Dataset
+from instag_hf.engines import embedded
+ds = Dataset.from_list([{"query": f"Name {n} things to do in the rain."} for n in range(8)])
+WARM
+tagged = ds.map(instag.tag, num_proc=2)
+print(sum(map(bool, tagged["instag_tags"])), tagged["instag_error"] == [""] * 8)
+started = ds.map(lambda row: {"own": embedded.embedded_engine(embedded.MODEL).url, "threads": embedded._threads()}, num_proc=2)
+print(all(url.count(":") == 2 for url in started["own"]), set(started["threads"]))
+"""
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["engines of their own", "the engine that ran"])
+def test_processes_of_one_map_share_the_cores(warm, clean_home):
+    code = PROCESSES.replace("WARM", "instag.Tagger()({'query': 'Say hi.'})" if warm else "")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert done.stdout.splitlines() == ["8 True", f"{warm} {{{threads}}}"]
 
 
 def test_one_engine_a_process():

@@ -118,6 +118,24 @@ uvloop.run(main())
     ], done.stderr
 
 
+def test_many_rows_do_not_make_map_spin(slow_server, monkeypatch):
+    # While its oldest row is not done, `datasets` asks again and again, without a pause, whether a thousand others are.
+    monkeypatch.setenv("INSTAG_CONCURRENCY", "40")
+    passes = 0
+    wait = asyncio.wait
+
+    def counted(*args, **kwargs):
+        nonlocal passes
+        passes += 1
+        return wait(*args, **kwargs)
+
+    monkeypatch.setattr("datasets.arrow_dataset.asyncio.wait", counted)
+    monkeypatch.setattr("datasets.config.MAX_NUM_RUNNING_ASYNC_MAP_FUNCTIONS_IN_PARALLEL", 50)
+    slow_server.rule(Rule(contains="Count to 3.", status=503, times=1, headers={"Retry-After": "1"}))
+    numbered(200).map(instag.tag)
+    assert passes < 800
+
+
 # --- the same rows in every form of map ---------------------------------------------------------------------------
 
 MIXED = [
@@ -410,6 +428,35 @@ def test_a_fault_of_the_set_up_stops_the_run_at_once(server, status, remedy):
     with pytest.raises(EngineError, match=remedy):
         numbered(300).map(instag.tag)
     assert server.counts().requests <= 300
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        pytest.param(
+            "URL", "localhost:8000", "expected an address such as http://127.0.0.1:8000/v1 in INSTAG_URL", id="url"
+        ),
+        pytest.param(
+            "CONCURRENCY", "0", "INSTAG_CONCURRENCY: expected at least 1 request at once, found 0", id="none at once"
+        ),
+        pytest.param("CONCURRENCY", "many", "INSTAG_CONCURRENCY: expected a number, found 'many'", id="no number"),
+    ],
+)
+def test_a_wrong_variable_is_a_clear_error(server, monkeypatch, name, value, message):
+    monkeypatch.setenv(f"INSTAG_{name}", value)
+    with pytest.raises(InputError, match=message):
+        numbered(1).map(instag.tag)
+    assert server.counts().requests == 0
+
+
+def test_a_missing_model_names_what_the_server_reports(server, monkeypatch):
+    monkeypatch.delenv("INSTAG_MODEL")
+    with pytest.raises(InputError) as caught:
+        Tagger()
+    assert str(caught.value) == (
+        "tagger: engine openai needs the model's id. Give model= (--model) or set INSTAG_MODEL. "
+        "The server reports ['stand-in']."
+    )
 
 
 def test_the_key_is_sent_and_never_told(server, monkeypatch):

@@ -55,6 +55,9 @@ def test_what_cannot_be_read_is_a_clear_error(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"broken": ')
     with pytest.raises(InputError, match="could not read .*a.jsonl as json"):
         pipeline.load(str(tmp_path / "a.jsonl"))
+    (tmp_path / "none.csv").write_text("query\n")
+    with pytest.raises(InputError, match="expected rows in .*none.csv, found none"):
+        pipeline.load(str(tmp_path / "none.csv"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected a folder of data files"):
         pipeline.load(str(tmp_path / "empty"))

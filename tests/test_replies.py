@@ -90,6 +90,22 @@ def test_a_forked_process_opens_the_store_anew(clean_home):
     assert opened.get("k") == REPLY
 
 
+def test_many_processes_open_and_close_the_store_at_once(tmp_path):
+    code = (
+        "import pathlib\nfrom instag_hf.replies import Store, Reply\n"
+        "for n in range(60):\n"
+        f"    opened = Store(pathlib.Path({str(tmp_path / 's.sqlite')!r}))\n"
+        "    opened.put(str(n), Reply('x', 'stop', 1, 1), 'm')\n    opened.close()"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for run in runs:
+        _, err = run.communicate()
+        assert run.returncode == 0, err
+    survivor = Store(tmp_path / "s.sqlite")
+    assert len(survivor) == 60
+    survivor.close()
+
+
 def test_a_claim_holds_against_other_processes_until_its_process_ends(tmp_path):
     path = tmp_path / "s.sqlite"
     code = (

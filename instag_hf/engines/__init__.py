@@ -5,6 +5,7 @@ once: look up the store, join an equal request in flight, wait for a slot, compl
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,6 +15,8 @@ import random
 import socket
 import time
 import weakref
+from collections import deque
+from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
 import aiohttp
@@ -98,11 +101,53 @@ def connect(kind: str, model: str) -> Engine:
     raise InputError(f"engine: expected one of {list(KINDS)}, found {kind!r}.")
 
 
+class _Slots:
+    """Places for requests in flight, in the order of asking; but who asks again goes before all who wait.
+
+    Otherwise the second request of a row would stand behind a thousand first ones, and `map` yields rows in order.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.free = limit
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def one(self, *, again: bool) -> AsyncIterator[None]:
+        if self.free:
+            self.free -= 1
+        else:
+            await self._wait(again)
+        try:
+            yield
+        finally:
+            self._hand_on()
+
+    async def _wait(self, again: bool) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self.waiting.appendleft if again else self.waiting.append)(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self.waiting.remove(turn)
+            else:  # the place had been given, but its owner is gone
+                self._hand_on()
+            raise
+
+    def _hand_on(self) -> None:
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.free += 1
+
+
 class _Lane:
     """What one engine can take: slots for requests, and a gate that shuts while nobody listens."""
 
     def __init__(self, engine: Engine) -> None:
-        self.slots = asyncio.Semaphore(engine.limit)
+        self.slots = _Slots(engine.limit)
         self.gate = asyncio.Lock()
         self.given_up: EngineError | None = None
 
@@ -167,8 +212,14 @@ def http() -> aiohttp.ClientSession:
     return here.session
 
 
-async def ask(engine: Engine, request: Request, store: Store) -> Reply:
+async def ask(engine: Engine, request: Request, store: Store, *, again: bool = False) -> Reply:
     """Answer a request from the store, from an equal request in flight, or from the engine.
+
+    Args:
+        engine: Whom to ask.
+        request: What to ask.
+        store: Where replies are kept.
+        again: Whether the same row asked before, so that it need not wait behind those that did not.
 
     Raises:
         RefusedError: The engine will never complete this request.
@@ -181,19 +232,19 @@ async def ask(engine: Engine, request: Request, store: Store) -> Reply:
     while (reply := store.get(key)) is None:
         flight = here.flights.get(key)
         if flight is None:
-            return await _ask_engine(engine, request, store, here)
+            return await _ask_engine(engine, request, store, here, again)
         await asyncio.wait([flight])
         if not flight.cancelled():  # its owner went away; this one asks itself
             return flight.result()
     return reply
 
 
-async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Traffic) -> Reply:
+async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Traffic, again: bool) -> Reply:
     key = request.key
     flight = here.flights[key] = asyncio.get_running_loop().create_future()
     here.running += 1
     try:
-        reply = await _persist(engine, request, store, here.lane(engine))
+        reply = await _persist(engine, request, store, here.lane(engine), again)
     except BaseException as error:
         if isinstance(error, InstagError):
             flight.set_exception(error)
@@ -209,12 +260,12 @@ async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Tra
         await here.leave()
 
 
-async def _persist(engine: Engine, request: Request, store: Store, lane: _Lane) -> Reply:
+async def _persist(engine: Engine, request: Request, store: Store, lane: _Lane, again: bool) -> Reply:
     """Try until there is a reply, waiting as long as the kind of failure deserves."""
     tries = 0
     while True:
         try:
-            return await _try(engine, request, store, lane)
+            return await _try(engine, request, store, lane, again or tries > 0)
         except Unreachable as error:
             await _wait_until_back(engine, error, lane)
         except EngineError as error:
@@ -227,12 +278,12 @@ async def _persist(engine: Engine, request: Request, store: Store, lane: _Lane) 
             await asyncio.sleep(_delay_s(tries, error.retry_after_s))
 
 
-async def _try(engine: Engine, request: Request, store: Store, lane: _Lane) -> Reply:
+async def _try(engine: Engine, request: Request, store: Store, lane: _Lane, again: bool) -> Reply:
     """Complete a request once, unless another process of this machine does: then wait for its reply in the store."""
     key = request.key
     delay_s = 0.05
     while True:
-        async with lane.slots:
+        async with lane.slots.one(again=again):
             if (reply := store.get(key)) is not None:  # it may have come while this request waited for its slot
                 return reply
             if store.claim(key):
@@ -243,7 +294,7 @@ async def _try(engine: Engine, request: Request, store: Store, lane: _Lane) -> R
                 finally:
                     store.release(key)
         await asyncio.sleep(delay_s)
-        delay_s = min(1.0, 2 * delay_s)
+        delay_s, again = min(1.0, 2 * delay_s), True
 
 
 def _delay_s(tries: int, asked_s: float | None) -> float:
@@ -253,7 +304,7 @@ def _delay_s(tries: int, asked_s: float | None) -> float:
 
 async def _wait_until_back(engine: Engine, error: Unreachable, lane: _Lane) -> None:
     """Pause the run while the engine is away: one request looks for it, the others wait for its word."""
-    patience_s = seconds("INSTAG_PATIENCE", 60.0)
+    patience_s = number("INSTAG_PATIENCE", 60.0)
     async with lane.gate:
         deadline = time.monotonic() + patience_s
         while not lane.given_up and not await engine.alive():
@@ -267,8 +318,8 @@ async def _wait_until_back(engine: Engine, error: Unreachable, lane: _Lane) -> N
             raise lane.given_up from error
 
 
-def seconds(variable: str, default: float) -> float:
-    """Read a number of seconds from an environment variable.
+def number(variable: str, default: float) -> float:
+    """Read a number from an environment variable.
 
     Raises:
         InputError: The variable holds no number.
@@ -277,4 +328,4 @@ def seconds(variable: str, default: float) -> float:
     try:
         return float(value) if value else default
     except ValueError as error:
-        raise InputError(f"{variable}: expected a number of seconds, found {value!r}.") from error
+        raise InputError(f"{variable}: expected a number, found {value!r}.") from error

@@ -1,12 +1,14 @@
 """Servers that speak OpenAI's completions: raw prompts to `/v1/completions`, chats to `/v1/chat/completions`."""
 
 import functools
+import json
 import os
+import urllib.request
 from typing import Any
 
 import aiohttp
 
-from instag_hf.engines import Request, http, seconds
+from instag_hf.engines import Request, http, number
 from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
 from instag_hf.replies import Reply
 
@@ -78,14 +80,28 @@ def openai_engine() -> OpenAIEngine:
     """Make the engine that `INSTAG_URL`, `INSTAG_API_KEY` and `INSTAG_CONCURRENCY` describe.
 
     Raises:
-        InputError: `INSTAG_URL` is not set.
+        InputError: `INSTAG_URL` is no address, or `INSTAG_CONCURRENCY` no number above 0.
     """
-    url = os.environ.get("INSTAG_URL")
-    if not url:
+    url = os.environ.get("INSTAG_URL", "")
+    if not url.startswith(("http://", "https://")):
         raise InputError(
-            "engine openai: expected the server's address in INSTAG_URL, such as http://127.0.0.1:8000/v1."
+            f"engine openai: expected an address such as http://127.0.0.1:8000/v1 in INSTAG_URL, found {url!r}."
         )
-    return _engine(url, os.environ.get("INSTAG_API_KEY"), int(seconds("INSTAG_CONCURRENCY", DEFAULT_LIMIT)))
+    limit = number("INSTAG_CONCURRENCY", DEFAULT_LIMIT)
+    if limit < 1:
+        raise InputError(f"INSTAG_CONCURRENCY: expected at least 1 request at once, found {limit:g}.")
+    return _engine(url, os.environ.get("INSTAG_API_KEY"), int(limit))
+
+
+def served_models() -> list[str]:
+    """Ask the server at `INSTAG_URL` which models it serves; an empty list if it cannot say."""
+    try:
+        engine = openai_engine()
+        request = urllib.request.Request(engine.url + "/v1/models", headers=engine._headers)
+        with urllib.request.urlopen(request, timeout=5.0) as answer:
+            return [str(model["id"]) for model in json.load(answer)["data"]]
+    except (InputError, OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 @functools.lru_cache
