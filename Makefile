@@ -24,6 +24,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/imports.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/tagging.py
 
 $(VENV)/bin/python:

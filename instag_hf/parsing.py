@@ -23,8 +23,9 @@ _COMPACT_TAG = re.compile(r"[\w.+#][\w .+#/&'’()\-]*")
 _TALK = re.compile(
     r"(?i)(?:i|we|you|he|she|they|it|this|that|there|here) (?:am|is|are|was|were|can|could|cannot|can['’]t|do|don['’]t|"
     r"does|did|will|won['’]t|would|should|have|has|must|may|need|refuse|think|apologi[sz]e|understand)\b|"
-    r"(?:i['’]m|i['’]ve|i['’]d|i['’]ll|sorry|unfortunately|unable to|cannot|can['’]t|please|thank you|as an? ai|let me|"
+    r"(?:i['’]m|i['’]ve|i['’]d|i['’]ll|sorry|unfortunately|unable to|cannot|can['’]t|please|as an? ai|let me|"
     r"my name|sure here|of course)\b|"
+    r"thank you(?: for| so| very|$)|"
     r"(?:sure|yes|no|ok|okay|none|null|nothing|n/a|nan|true|false|certainly|hello|hi)$"
 )
 
