@@ -18,7 +18,7 @@ def main():
     parser.add_argument("--data", default=str(SHARED))
     given = parser.parse_args()
     from instag_hf import Tagger, pipeline
-    from instag_hf.rows import ERROR, TAGS
+    from instag_hf.rows import TAGS
 
     tagger = Tagger(column="query")
     tagged = pipeline.tag(pipeline.load(given.data), tagger)

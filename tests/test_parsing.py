@@ -71,7 +71,9 @@ GOOD_COMPACT = [
         id="marks",
     ),
     pytest.param(
-        "no code constraint; it support; i ching", ["no code constraint", "it support", "i ching"], id="like talk"
+        "no code constraint; it support; i ching; thank you note",
+        ["no code constraint", "it support", "i ching", "thank you note"],
+        id="like talk",
     ),
     pytest.param("翻译; traducción", ["翻译", "traducción"], id="other languages"),
 ]
@@ -103,6 +105,7 @@ BAD = [
     pytest.param("Sorry I can not", "parse", id="short refusal"),
     pytest.param("As an AI language model", "parse", id="ai"),
     pytest.param("Sure", "parse", id="sure"),
+    pytest.param("Thank you for asking", "parse", id="thanks"),
     pytest.param("No", "parse", id="no"),
     pytest.param("none", "parse", id="none"),
     pytest.param("The user asks for help with Python. They want code.", "parse", id="prose"),
