@@ -32,20 +32,27 @@ class MissingError(InstagError, ImportError):
 class RowFailure(InstagError):
     """A failure of one row, told in the row's `instag_error` column as `kind: sentence`."""
 
-    kind = "row"
+    kind = ""
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        """Keep the kind, where it is not the one that the class stands for."""
+        super().__init__(message)
+        self.kind = kind or self.kind
 
 
 class RowError(RowFailure):
     """A row has nothing to tag: an empty or missing field, no user turn, a malformed turn."""
 
+    kind = "row"
+
 
 class ReplyError(RowFailure):
-    """A reply holds no tags in the format asked for."""
+    """A reply holds no tags in the format asked for.
 
-    def __init__(self, message: str, *, kind: str = "parse") -> None:
-        """Keep the kind: "parse" (not the format), "truncated" (cut by length) or "reply" (an empty list)."""
-        super().__init__(message)
-        self.kind = kind
+    Its kind is "parse" (not of the format), "truncated" (cut by its length) or "reply" (an empty list).
+    """
+
+    kind = "parse"
 
 
 class RefusedError(RowFailure):

@@ -191,7 +191,7 @@ def _load_local(path: Path) -> object:
         raise InputError(f"input: expected a file ending in {list(READERS)} (and .gz), found {path.name}.")
     try:
         return datasets.load_dataset(kind, data_files=str(path))
-    except datasets.exceptions.DatasetGenerationError as error:
+    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
         raise InputError(f"input: could not read {path} as {kind}: {error.__cause__ or error}") from error
 
 

@@ -209,8 +209,8 @@ class Tagger:
         )
         answers = []
         for number, outcome in enumerate(outcomes, 1):
-            if isinstance(outcome, ReplyError):
-                raise ReplyError(f"query {number} of {len(asked)}: {outcome}", kind=outcome.kind)
+            if isinstance(outcome, RowFailure):
+                raise RowFailure(f"query {number} of {len(asked)}: {outcome}", kind=outcome.kind) from outcome
             if isinstance(outcome, BaseException):
                 raise outcome
             answers.append(outcome)

@@ -405,6 +405,14 @@ def test_the_failed_query_of_a_conversation_is_named_and_the_others_are_kept(ser
     assert len(store()) == 2
 
 
+def test_a_refused_query_of_a_conversation_is_named(server):
+    server.rule(Rule(contains="Shorter", status=422))
+    turns = [
+        {"role": role, "content": text} for role, text in [("user", "Rhyme."), ("assistant", "x"), ("user", "Shorter.")]
+    ]
+    assert Tagger()({"messages": turns})["instag_error"].startswith("refused: query 2 of 2: status 422: ")
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 424])
 def test_a_passing_fault_costs_only_time(server, status):
     server.rule(Rule(status=status, times=1, headers={"Retry-After": "0"}))
@@ -423,11 +431,12 @@ def test_a_request_that_breaks_the_server_fails_its_row_alone(server, monkeypatc
 @pytest.mark.parametrize(
     ("status", "remedy"), [(401, "Set INSTAG_API_KEY."), (404, "Check INSTAG_URL and INSTAG_MODEL.")]
 )
-def test_a_fault_of_the_set_up_stops_the_run_at_once(server, status, remedy):
+def test_a_fault_of_the_set_up_stops_the_run_at_once(server, monkeypatch, status, remedy):
     server.rule(Rule(status=status))
+    monkeypatch.setenv("INSTAG_CONCURRENCY", "10")
     with pytest.raises(EngineError, match=remedy):
         numbered(300).map(instag.tag)
-    assert server.counts().requests <= 300
+    assert server.counts().requests <= 10
 
 
 @pytest.mark.parametrize(

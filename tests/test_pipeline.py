@@ -56,8 +56,11 @@ def test_what_cannot_be_read_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="could not read .*a.jsonl as json"):
         pipeline.load(str(tmp_path / "a.jsonl"))
     (tmp_path / "none.csv").write_text("query\n")
-    with pytest.raises(InputError, match="expected rows in .*none.csv, found none"):
+    with pytest.raises(InputError, match="could not read .*none.csv as csv"):
         pipeline.load(str(tmp_path / "none.csv"))
+    Dataset.from_dict({"query": []}).to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(InputError, match="expected rows in .*none.parquet, found none|could not read .*none.parquet"):
+        pipeline.load(str(tmp_path / "none.parquet"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected a folder of data files"):
         pipeline.load(str(tmp_path / "empty"))

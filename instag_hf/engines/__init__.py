@@ -22,7 +22,7 @@ from typing import Protocol, runtime_checkable
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from instag_hf.errors import EngineError, InputError, InstagError, RefusedError, Unreachable
+from instag_hf.errors import EngineError, InputError, InstagError, RefusedError, RowFailure, Unreachable
 from instag_hf.prompts import Prompt
 from instag_hf.replies import Reply, Store
 
@@ -144,12 +144,12 @@ class _Slots:
 
 
 class _Lane:
-    """What one engine can take: slots for requests, and a gate that shuts while nobody listens."""
+    """What one engine can take: slots for requests, a gate that shuts while nobody listens, and why the run stops."""
 
     def __init__(self, engine: Engine) -> None:
         self.slots = _Slots(engine.limit)
         self.gate = asyncio.Lock()
-        self.given_up: EngineError | None = None
+        self.given_up: InstagError | None = None
 
 
 class _Traffic:
@@ -243,9 +243,12 @@ async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Tra
     key = request.key
     flight = here.flights[key] = asyncio.get_running_loop().create_future()
     here.running += 1
+    lane = here.lane(engine)
     try:
-        reply = await _persist(engine, request, store, here.lane(engine), again)
+        reply = await _persist(engine, request, store, lane, again)
     except BaseException as error:
+        if isinstance(error, InstagError) and not isinstance(error, RowFailure):
+            lane.given_up = error  # the run stops, but `map` may not see it before older rows are through
         if isinstance(error, InstagError):
             flight.set_exception(error)
             flight.exception()  # seen, so that asyncio does not complain when nobody joined
@@ -284,12 +287,14 @@ async def _try(engine: Engine, request: Request, store: Store, lane: _Lane, agai
     delay_s = 0.05
     while True:
         async with lane.slots.one(again=again):
-            if (reply := store.get(key)) is not None:  # it may have come while this request waited for its slot
-                return reply
+            if lane.given_up:
+                raise lane.given_up
             if store.claim(key):
                 try:
-                    reply = await engine.complete(request)
-                    store.put(key, reply, request.model)
+                    reply = store.get(key)  # it may have come from another process while this request waited
+                    if reply is None:
+                        reply = await engine.complete(request)
+                        store.put(key, reply, request.model)
                     return reply
                 finally:
                     store.release(key)
