@@ -75,7 +75,13 @@ def _tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--limit", type=click.IntRange(min=1), help="Tag only this many rows from the beginning.")
 @click.option("--split", help="Which split, where INPUT has several.")
 @click.option("--column", help="The column that holds the query; found by its name if not given.")
-@click.option("--turns", type=click.Choice(["all", "first", "last"]), default="all", show_default=True)
+@click.option(
+    "--turns",
+    type=click.Choice(["all", "first", "last"]),
+    default="all",
+    show_default=True,
+    help="Which user turns of a conversation are tagged.",
+)
 @_tagger_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT and instag_* columns that are there already.")
 def tag(

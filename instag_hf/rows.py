@@ -4,6 +4,7 @@ The names of all columns we add stand here, and so does the one function that cu
 training and reporting must cut alike.
 """
 
+import ast
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ def queries(row: Mapping[str, Any], *, column: str | None = None, turns: str = "
     shape = find_shape(row.keys(), column)
     value = row[shape.column]
     if shape.conversation and isinstance(value, str):
-        value = _stored_as_json(value, shape.column)
+        value = _stored_as_text(value, shape.column)
     asked = _user_turns(value, shape.column) if isinstance(value, list | tuple) else [_text(value, shape.column)]
     asked = [clean(text).strip() for text in asked]
     asked = [text for text in asked if text]
@@ -162,14 +163,16 @@ def _kind(value: object) -> str:
     return "nothing" if value is None else type(value).__name__
 
 
-def _stored_as_json(value: str, name: str) -> object:
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list):
-        raise RowError(f'"{name}": expected a list of turns, found text that is not a JSON list')
-    return found
+def _stored_as_text(value: str, name: str) -> list[Any]:
+    """Read a conversation out of text, for CSV can hold it no other way: as JSON, or as pandas writes a list."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list):
+            return found
+    raise RowError(f'"{name}": expected a list of turns, found text that is no list')
 
 
 def _user_turns(turns: list[Any] | tuple[Any, ...], name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What all tests share: a home of their own for replies and caches, and the data that lies beside the checkout."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -49,6 +50,11 @@ def one_environ(monkeypatch):
     environ = os.environ
     yield
     os.environ = environ  # noqa: B003
+
+
+def pytest_unconfigure():
+    """Remove what the session wrote; the prepared model alone is 145 MB."""
+    shutil.rmtree(_SCRATCH, ignore_errors=True)
 
 
 def pytest_sessionfinish(session, exitstatus):

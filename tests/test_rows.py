@@ -51,6 +51,7 @@ SHAPES = [
         id="messages with parts",
     ),
     pytest.param({"messages": json.dumps(said("Hi", "Yo"))}, ["Hi"], id="messages as JSON text, as CSV holds them"),
+    pytest.param({"messages": str(said("It's", "Yo"))}, ["It's"], id="messages as pandas writes them into CSV"),
     pytest.param({"dialogs": said("Hi", "Yo", "Go")}, ["Hi", "Go"], id="dialogs of turns"),
     pytest.param({"dialogs": [said("Hi", "Yo"), said("Go")]}, ["Hi", "Go"], id="several dialogs"),
     pytest.param({"dialogs": ["Hi", "Yo", "Go"]}, ["Hi", "Go"], id="dialogs of bare texts"),
@@ -95,7 +96,7 @@ def test_a_named_column_is_read_alone():
         ),
         pytest.param(
             {"messages": "not json"},
-            '"messages": expected a list of turns, found text that is not a JSON list',
+            '"messages": expected a list of turns, found text that is no list',
             id="text",
         ),
         pytest.param(

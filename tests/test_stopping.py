@@ -119,6 +119,22 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(server, env, tmp_path):
     assert server.counts().repeated <= IN_FLIGHT
 
 
+def test_a_dead_engine_is_one_line_and_a_rerun_goes_on(server, env, tmp_path):
+    source, target = write_rows(tmp_path, 40), tmp_path / "out.parquet"
+    server.kill()
+    code, out, err = finish(source, target, {**env, "INSTAG_PATIENCE": "1"})
+    assert code == 1
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == (
+        f"error: {server.url}: nobody listens. Waited 1 s (INSTAG_PATIENCE). Start the engine and run the same line "
+        "again: it goes on where it stopped."
+    )
+    server.start()
+    assert finish(source, target, env)[0] == 0
+    assert tagged_rows(target) == 40
+
+
 def test_two_processes_share_one_store(server, home, env, tmp_path):
     source = write_rows(tmp_path, 300)
     targets = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
