@@ -48,26 +48,23 @@ def save(dataset: "Dataset", target: str) -> Path:
     Args:
         dataset: What to write.
         target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder for `load_from_disk`.
+
+    Raises:
+        InputError: It cannot be written there.
     """
     path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=".instag-"))
     try:
-        written = scratch / path.name
-        kind = _format(path)
-        if kind == "parquet":
-            dataset.to_parquet(written)
-        elif kind == "jsonl":
-            dataset.to_json(written, compression="gzip" if path.suffix == ".gz" else None, force_ascii=False)
-        elif kind == "csv":
-            dataset.to_csv(written, compression="gzip" if path.suffix == ".gz" else None)
-        else:
-            dataset.save_to_disk(written)
-        if path.is_dir():
-            shutil.rmtree(path)
-        written.replace(path)
-    finally:
-        shutil.rmtree(scratch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".instag-") as scratch:
+            written = Path(scratch) / path.name
+            _write(dataset, written)
+            if path.is_dir():
+                shutil.rmtree(path)
+            written.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"output: could not write {target}: {error}. Choose another place; nothing is asked twice."
+        ) from error
     return path
 
 
@@ -84,6 +81,11 @@ def check_target(target: str, *, overwrite: bool = False) -> None:
         raise InputError(f"output: {target} is a folder that holds something else. Choose another name.")
     if path.suffix.lstrip(".") in {"json", "arrow", "gz"} and _format(path) not in WRITERS:
         raise InputError(f"output: expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found {path.name}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"output: could not write into {path.parent}: {error}. Choose another place.") from error
 
 
 def tag(dataset: "Dataset", tagger: Tagger, *, on_row: Callable[[Columns], None] | None = None) -> "Dataset":
@@ -167,6 +169,19 @@ class _CtrlC:
 def failures(dataset: "Dataset") -> Counter[str]:
     """Count failed rows by kind of failure: "row", "parse", "truncated", "reply", "refused"."""
     return Counter(error.partition(":")[0] for error in dataset[ERROR] if error)
+
+
+def _write(dataset: "Dataset", path: Path) -> None:
+    compression = "gzip" if path.suffix == ".gz" else None
+    kind = _format(path)
+    if kind == "parquet":
+        dataset.to_parquet(path)
+    elif kind == "jsonl":
+        dataset.to_json(path, compression=compression, force_ascii=False)
+    elif kind == "csv":
+        dataset.to_csv(path, compression=compression)
+    else:
+        dataset.save_to_disk(path)
 
 
 def _format(path: Path) -> str:

@@ -92,6 +92,14 @@ def test_an_output_that_is_there_is_refused(tmp_path):
         pipeline.check_target(str(tmp_path / "b.arrow"))
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="output: could not write into .*file: .* Choose another place."):
+        pipeline.check_target(str(tmp_path / "file" / "out.parquet"))
+    with pytest.raises(InputError, match="output: could not write .*out.parquet: .* nothing is asked twice."):
+        pipeline.save(Dataset.from_list(ROWS), str(tmp_path / "file" / "out.parquet"))
+
+
 def test_sample_is_ours_and_varied():
     sample = pipeline.load(str(pipeline.SAMPLE))
     assert len(sample) >= 100
