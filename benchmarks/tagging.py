@@ -41,10 +41,11 @@ def prompts(data, rows):
 
 def run_llama(way, texts):
     """Ask the embedded engine for every prompt, through the asking path that `ds.map` takes."""
+    from instag_hf import load_recipe
     from instag_hf.engines import Request, Sampling, ask, embedded
     from instag_hf.replies import store
 
-    engine = embedded.EmbeddedEngine(embedded.MODEL)
+    engine = embedded.EmbeddedEngine(embedded.MODEL, load_recipe("embedded").context_tokens)
     if way == "lora":
         serve_adapter_at_run_time(embedded)
     sampling = Sampling(max_tokens=64, stop=("<|im_end|>",))

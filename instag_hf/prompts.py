@@ -60,6 +60,16 @@ class Recipe:
         facts = {**dataclasses.asdict(self), "name": None, "models": None}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that the longest query, its prompt and a reply asked for twice as long may take.
+
+        A token is at least one byte, so a bound in bytes is one in tokens. A multiple of 64, as llama.cpp likes it.
+        """
+        texts = [self.prompt] if isinstance(self.prompt, str) else [message.content for message in self.prompt]
+        most = self.max_query_bytes + sum(len(text.encode()) for text in texts) + 2 * self.max_tokens
+        return -(-most // 64) * 64
+
     def ask(self, query: str) -> Prompt:
         """Write the prompt for one query.
 

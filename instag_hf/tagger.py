@@ -201,7 +201,7 @@ class Tagger:
 
     async def _answer_all(self, asked: Sequence[str], opened: Store) -> list[Parsed]:
         """Tag the queries of one row side by side; the row fails with its first failed query, the replies are kept."""
-        engine = connect(self.engine, self.model)
+        engine = connect(self.engine, self.model, self.recipe_used.context_tokens)
         if len(asked) == 1:
             return [await self._answer(engine, asked[0], opened)]
         outcomes = await asyncio.gather(

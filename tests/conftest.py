@@ -17,8 +17,10 @@ for _name in ("INSTAG_ENGINE", "INSTAG_MODEL", "INSTAG_URL", "INSTAG_API_KEY", "
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-settings.register_profile("instag", deadline=None)  # speed is measured in benchmarks, never asserted
-settings.load_profile("instag")
+# Speed is measured in benchmarks, never asserted; CI judges a change, not luck.
+settings.register_profile("instag", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile("deep", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "instag"))
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -15,6 +15,9 @@ from instag_hf.engines.embedded import ADAPTER, ADAPTER_SHA256, BASE_SHA256, MOD
 from instag_hf.errors import EngineError, InputError, MissingError
 from instag_hf.prompts import load_recipe
 from instag_hf.replies import store
+from instag_hf.tagger import Tagger
+
+CONTEXT = load_recipe("embedded").context_tokens
 
 
 def request(query, **sampling):
@@ -99,7 +102,7 @@ def test_unknown_model_is_refused():
 
 
 def test_engine_answers_and_counts_tokens(clean_home):
-    reply = asyncio.run(ask(embedded_engine(MODEL), request("Write a poem about rain."), store()))
+    reply = asyncio.run(ask(embedded_engine(MODEL, CONTEXT), request("Write a poem about rain."), store()))
     assert "poetry" in reply.text.split("; ")
     assert reply.finish_reason == "stop"
     assert reply.prompt_tokens > 8
@@ -107,14 +110,16 @@ def test_engine_answers_and_counts_tokens(clean_home):
 
 
 def test_a_short_limit_is_told_as_length(clean_home):
-    reply = asyncio.run(ask(embedded_engine(MODEL), request("Write a poem about rain.", max_tokens=1), store()))
+    reply = asyncio.run(
+        ask(embedded_engine(MODEL, CONTEXT), request("Write a poem about rain.", max_tokens=1), store())
+    )
     assert reply.finish_reason == "length"
 
 
 def test_server_wants_its_key(clean_home):
     import aiohttp
 
-    engine = embedded_engine(MODEL)
+    engine = embedded_engine(MODEL, CONTEXT)
     asyncio.run(ask(engine, request("Hello"), store()))
 
     async def uninvited():
@@ -136,7 +141,7 @@ ds = Dataset.from_list([{"query": f"Name {n} things to do in the rain."} for n i
 WARM
 tagged = ds.map(instag.tag, num_proc=2)
 print(sum(map(bool, tagged["instag_tags"])), tagged["instag_error"] == [""] * 8)
-started = ds.map(lambda row: {"own": embedded.embedded_engine(embedded.MODEL).url, "threads": embedded._threads()}, num_proc=2)
+started = ds.map(lambda row: {"own": embedded.embedded_engine(embedded.MODEL, instag.load_recipe("embedded").context_tokens).url, "threads": embedded._threads()}, num_proc=2)
 print(all(url.count(":") == 2 for url in started["own"]), set(started["threads"]))
 """
 
@@ -150,6 +155,18 @@ def test_processes_of_one_map_share_the_cores(warm, clean_home):
     assert done.stdout.splitlines() == ["8 True", f"{warm} {{{threads}}}"]
 
 
+def test_a_recipe_of_your_own_gets_the_room_it_needs(clean_home, tmp_path):
+    path = tmp_path / "long.toml"
+    path.write_text(
+        'format = "compact"\nmax_tokens = 64\nmax_query_bytes = 2000\nstop = ["<|im_end|>"]\n'
+        'prompt = "<|im_start|>user\\n{query}<|im_end|>\\n<|im_start|>assistant\\n"\n'
+    )
+    assert CONTEXT == 1088
+    columns = Tagger(recipe=str(path))({"query": "天气如何？" * 1000})
+    assert columns["instag_error"].partition(":")[0] in {"", "parse", "truncated"}
+    assert len(store()) >= 1
+
+
 def test_one_engine_a_process():
-    assert embedded_engine(MODEL) is embedded_engine(MODEL)
+    assert embedded_engine(MODEL, CONTEXT) is embedded_engine(MODEL, CONTEXT)
     assert embedded._threads() == len(os.sched_getaffinity(0))

@@ -84,8 +84,13 @@ class Engine(Protocol):
         """Name the engine and where it runs, for messages; never its key."""
 
 
-def connect(kind: str, model: str) -> Engine:
+def connect(kind: str, model: str, context_tokens: int) -> Engine:
     """Make the engine of a kind for a model, with its address, key and limits from the `INSTAG_*` variables.
+
+    Args:
+        kind: One of `KINDS`.
+        model: The model, as the engine calls it.
+        context_tokens: The longest prompt and reply together, for an engine that makes room for them itself.
 
     Raises:
         InputError: There is no such kind, or a variable it needs is not set.
@@ -93,7 +98,7 @@ def connect(kind: str, model: str) -> Engine:
     if kind == "embedded":
         from instag_hf.engines.embedded import embedded_engine
 
-        return embedded_engine(model)
+        return embedded_engine(model, context_tokens)
     if kind == "openai":
         from instag_hf.engines.openai import openai_engine
 

@@ -36,8 +36,8 @@ BASE_REVISION = "ab810cf68114990406fdf996510dd3d3c6adbdf5"
 MERGE = "q8_0-1"  # how adapter and base become one file; raise it when the merged weights change
 
 SLOTS = 8
-SLOT_TOKENS = 1088  # the longest query (a token is at least a byte), its prompt, and a reply asked for twice as long
 LIMIT = 2 * SLOTS
+MAX_CONTEXT_TOKENS = 8192  # what the base model was trained for
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +59,11 @@ def revision_of(model: str) -> str:
 class EmbeddedEngine(OpenAIEngine):
     """llama.cpp's own server in this process, on 127.0.0.1 with a random port and key, started by its first request."""
 
-    def __init__(self, model: str) -> None:
-        """Keep what to load; nothing is loaded yet."""
+    def __init__(self, model: str, context_tokens: int) -> None:
+        """Keep what to load, and how many tokens a request and its reply may have; nothing is loaded yet."""
         super().__init__("http://127.0.0.1", limit=LIMIT)
         self._model = model
+        self._context_tokens = min(context_tokens, MAX_CONTEXT_TOKENS)
         self._server: Any = None
 
     async def complete(self, request: Request) -> Reply:
@@ -77,23 +78,23 @@ class EmbeddedEngine(OpenAIEngine):
 
     def _start(self) -> None:
         key = secrets.token_hex(16)
-        self._server = _serve(weights(self._model), key, threads=_threads())
+        self._server = _serve(weights(self._model), key, self._context_tokens)
         self.url = self._server.listening_address
         self._headers = {"Authorization": f"Bearer {key}"}
 
 
-_engines: dict[str, EmbeddedEngine] = {}
+_engines: dict[tuple[str, int], EmbeddedEngine] = {}
 
 
-def embedded_engine(model: str) -> EmbeddedEngine:
-    """Return this process's engine for a model.
+def embedded_engine(model: str, context_tokens: int) -> EmbeddedEngine:
+    """Return this process's engine for a model and a length of requests.
 
     A forked process shares the engine that ran when it was forked, because the parent's server answers it just as
     well; if none ran, it starts its own.
     """
-    if model not in _engines:
-        _engines[model] = EmbeddedEngine(model)
-    return _engines[model]
+    if (model, context_tokens) not in _engines:
+        _engines[model, context_tokens] = EmbeddedEngine(model, context_tokens)
+    return _engines[model, context_tokens]
 
 
 def weights(model: str) -> Path:
@@ -185,7 +186,7 @@ def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter")
         )
 
 
-def _serve(path: Path, key: str, *, threads: int) -> Any:
+def _serve(path: Path, key: str, context_tokens: int) -> Any:
     try:
         import xllamacpp
     except ImportError as error:
@@ -193,8 +194,8 @@ def _serve(path: Path, key: str, *, threads: int) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_parallel = SLOTS
-    params.n_ctx = SLOTS * SLOT_TOKENS
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.n_ctx = SLOTS * context_tokens
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [key]
