@@ -135,9 +135,11 @@ class _CtrlC:
             signal.signal(signal.SIGINT, self._press)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.listens:
             signal.signal(signal.SIGINT, self.before)
+        if self.pressed and kind is None:  # pressed when no row was under way any more
+            raise Interrupted("stopped by Ctrl-C")
 
     def watch(self, work: Callable[[Row], Awaitable[Columns]]) -> Callable[[Row], Awaitable[Columns]]:
         """Let a coroutine function raise `Interrupted` as soon as Ctrl-C is pressed."""

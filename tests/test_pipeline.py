@@ -2,12 +2,13 @@
 
 import gzip
 import json
+import signal
 
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
 from instag_hf import pipeline
-from instag_hf.errors import InputError
+from instag_hf.errors import InputError, Interrupted
 
 ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": "ok"} for n in range(5)]
 
@@ -106,6 +107,11 @@ def test_sample_is_ours_and_varied():
     assert len(set(sample["language"])) >= 8
     assert len(set(sample["kind"])) >= 15
     assert any(len(turns) > 2 for turns in sample["messages"])
+
+
+def test_ctrl_c_after_the_last_row_is_heard():
+    with pytest.raises(Interrupted, match="stopped by Ctrl-C"), pipeline._CtrlC():
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_failures_are_counted_by_kind():
