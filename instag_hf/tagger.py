@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -276,28 +277,38 @@ def _remember(opened: Store, tagger: Tagger) -> None:
         _remembered.add((opened.path, tagger.hash))
 
 
-# The call of `Tagger.tag` that began last in each loop.
-_latest: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[None]] = weakref.WeakKeyDictionary()
+# The calls of `Tagger.tag` under way in each loop, in the order they began; a call's future is set when it may return.
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, asyncio.Future[None] | None]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 async def _in_turn(work: Awaitable[T]) -> T:
-    """Finish after all calls that began before this one.
+    """Finish after all calls that began before this one, and at once with those after it that are done.
 
     While its oldest row is not done but a later one is, `map` goes round without a pause, a whole core's worth, which
     an embedded engine then lacks. Rows that finish in their order never let it.
     """
     loop = asyncio.get_running_loop()
-    before, mine = _latest.get(loop), loop.create_future()
-    _latest[loop] = mine
+    turns = _turns.setdefault(loop, {})
+    me = object()
+    turns[me] = None  # still at work
     try:
         result = await work
-        if before is not None and not before.done():
-            await asyncio.wait([before])
+        if next(iter(turns)) is not me:
+            turns[me] = mine = loop.create_future()
+            await mine
         return result
     finally:
-        mine.set_result(None)
-        if _latest.get(loop) is mine:
-            del _latest[loop]  # a future holds its loop, which nobody else may
+        turns.pop(me, None)
+        _let_go(turns)
+
+
+def _let_go(turns: dict[object, asyncio.Future[None] | None]) -> None:
+    for me, waits in list(itertools.takewhile(lambda turn: turn[1] is not None, turns.items())):
+        del turns[me]
+        if waits is not None and not waits.done():
+            waits.set_result(None)
 
 
 def _kind(rows: Row) -> str:
