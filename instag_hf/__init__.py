@@ -4,11 +4,13 @@ Names are loaded when they are first used, so that importing the package costs m
 """
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from instag_hf.agreement import tag_f1
     from instag_hf.engines import Sampling
     from instag_hf.errors import (
         EngineError,
@@ -42,6 +44,7 @@ _ROOMS = {
     "Recipe": "prompts",
     "load_recipe": "prompts",
     "Tagger": "tagger",
+    "tag_f1": "agreement",
 }
 
 __all__ = [
@@ -59,8 +62,30 @@ __all__ = [
     "Tagger",
     "Unreachable",
     "load_recipe",
+    "metric",
     "tag",
+    "tag_f1",
 ]
+
+
+def metric(name: str) -> str:
+    """Return the path of one of our metrics, for `evaluate.load`, which works offline.
+
+    Raises:
+        InputError: There is no such metric.
+
+    Example:
+        >>> metric("tag_f1").endswith("tag_f1.py")
+        True
+    """
+    from instag_hf.errors import InputError
+
+    folder = Path(__file__).parent / "metrics"
+    path = folder / f"{name}.py"
+    if not name.isidentifier() or not path.is_file():
+        known = sorted(found.stem for found in folder.glob("[a-z]*.py"))
+        raise InputError(f"metric: expected one of {known}, found {name!r}.")
+    return str(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ def test_public_names_are_sorted_and_there():
     assert list(instag_hf.__all__) == sorted(instag_hf.__all__)
     for name in instag_hf.__all__:
         assert getattr(instag_hf, name) is not None
-    assert set(instag_hf._ROOMS) | {"tag"} == set(instag_hf.__all__)
+    assert set(instag_hf._ROOMS) | {"tag", "metric"} == set(instag_hf.__all__)
 
 
 def test_no_name_is_room_and_function():

