@@ -197,7 +197,7 @@ def add_lora(model: "PreTrainedModel", settings: Settings, start: str = "") -> "
     lora = peft.get_peft_model(model, config)
     if found:
         state = {
-            f"{PREFIX}{module}.lora_{side}.weight": torch.from_numpy(matrix)
+            f"{PREFIX}{module}.lora_{side}.weight": torch.tensor(matrix)
             for module, pair in found.matrices.items()
             for side, matrix in zip("AB", pair, strict=True)
         }

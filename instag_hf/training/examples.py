@@ -106,14 +106,12 @@ def _read(
         return "no query", None
     if len(asked) > 1:
         return "several queries", None
-    notes = tuple(row.get(EXPLANATIONS) or ()) if explanations else ()
-    if explanations and len(notes) != len(names):
-        notes = _notes_of(row, names)
+    notes = _notes_of(row, names) if explanations else ()
     return "", Example(asked[0], names, notes, str(row.get("source") or ""), str(row.get("license") or ""))
 
 
 def _notes_of(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
-    """Find the explanations of normalized tags: that of the raw tag of the same name, else none."""
+    """Find the explanation of each tag: that of the raw tag of its name; a normalized tag may have none."""
     known = dict(zip(row.get(TAGS) or (), row.get(EXPLANATIONS) or (), strict=False))
     return tuple(known.get(name, "") for name in names)
 
