@@ -7,6 +7,7 @@ it will be asked with, the loss on its reply alone, batches of like length, and 
 import dataclasses
 import hashlib
 import importlib.metadata
+import inspect
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -122,7 +123,7 @@ def train_tagger(job: Job) -> dict[str, Any]:
     facts = _facts(job)
     resume = _prepare(job.output, facts)
     transformers.set_seed(job.settings.seed)
-    model, tokenizer = load_base(job.base)
+    model, tokenizer = load_base(job.base, exact=not job.settings.rank)
     if "gguf" in job.formats:
         check_gguf(model.config)
     taught = with_decoys(
@@ -143,8 +144,9 @@ def train_tagger(job: Job) -> dict[str, Any]:
         "log": [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
     }
-    _save(learner, tokenizer, job)
-    record(job.output, facts)
+    if trainer.is_world_process_zero():
+        _save(learner, tokenizer, job)
+        record(job.output, facts)
     return facts
 
 
@@ -153,15 +155,18 @@ def record(output: Path, facts: Mapping[str, Any]) -> None:
     (output / RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_base(base: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """Load a model to train and its tokenizer, in bfloat16, with plain matrices where the file has quantized ones.
+def load_base(base: str, *, exact: bool = False) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """Load a model to train and its tokenizer, with plain matrices where the file has quantized ones.
 
     Args:
         base: A GGUF file, a folder or a Hub id; nothing for the embedded tagger's base.
+        exact: Whether to load in float32 and not in bfloat16, which is too coarse for the small steps of weights that
+            are trained themselves.
     """
     import torch
     import transformers
 
+    dtype = torch.float32 if exact else torch.bfloat16
     path = embedded.find_base() if not base else Path(base)
     where: dict[str, Any] = {"pretrained_model_name_or_path": base}
     options: dict[str, Any] = {}
@@ -172,7 +177,7 @@ def load_base(base: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     if not torch.cuda.is_available():
         options["attn_implementation"] = "eager"  # a fifth faster than SDPA on short rows on a CPU
     tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-    model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, **options)
+    model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, **options)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config  # else peft and the Trainer take the plain matrices for packed ones
     return model, tokenizer
@@ -211,13 +216,15 @@ def _trainer(
     import transformers
 
     groups = batches(encoded, job.settings.batch_tokens)
+    base = model.get_base_model() if job.settings.rank else model
+    narrow = "logits_to_keep" in inspect.signature(base.forward).parameters
     dev = batches(encode_all(job.dev, job.recipe, tokenizer)[0], job.settings.batch_tokens)
     trainer = transformers.Trainer(
         model=model,
         args=_arguments(job, groups, watched=bool(dev)),
         train_dataset=groups,
         eval_dataset=dev or None,
-        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0),
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0, narrow=narrow),
     )
     trainer.pop_callback(transformers.ProgressCallback)  # it prints to stdout
     trainer.pop_callback(transformers.PrinterCallback)
@@ -244,6 +251,7 @@ def _arguments(job: Job, groups: Sequence[Sequence[Encoded]], *, watched: bool) 
         gradient_accumulation_steps=max(1, round(settings.batch_size / rows)),
         optim="adamw_torch_fused" if cuda else "adamw_torch",
         use_cpu=not cuda,
+        bf16=not settings.rank,
         gradient_checkpointing=cuda and not settings.rank,
         eval_strategy="steps" if watched else "no",
         eval_steps=0.25,

@@ -244,7 +244,7 @@ def _length(item: Encoded) -> int:
     return len(item.prompt) + len(item.reply)
 
 
-def collate(batch: Sequence[Sequence[Encoded]], pad: int) -> dict[str, Any]:
+def collate(batch: Sequence[Sequence[Encoded]], pad: int, *, narrow: bool = True) -> dict[str, Any]:
     """Make one batch into tensors, with logits only where the loss needs them.
 
     Padding is on the right, where a causal model never looks back at it, so no attention mask is needed.
@@ -252,6 +252,7 @@ def collate(batch: Sequence[Sequence[Encoded]], pad: int) -> dict[str, Any]:
     Args:
         batch: One group of `batches`, in a list, as a loader of batch size one hands it over.
         pad: The token to pad with.
+        narrow: Whether the model takes `logits_to_keep`; else logits are computed everywhere.
 
     Returns:
         `input_ids` (rows, tokens); `logits_to_keep`, the places from one before the first reply token of any row to
@@ -267,6 +268,8 @@ def collate(batch: Sequence[Sequence[Encoded]], pad: int) -> dict[str, Any]:
         end = len(prompt) + len(reply)
         ids[row, :end] = torch.tensor(prompt + reply)
         labels[row, len(prompt) : end] = torch.tensor(reply)
+    if not narrow:
+        return {"input_ids": ids, "labels": labels}
     first = min(len(prompt) for prompt, _ in group)
     keep = torch.arange(max(0, first - 1), width)
     return {"input_ids": ids, "labels": labels[:, keep], "logits_to_keep": keep}
