@@ -71,6 +71,7 @@ class EngineError(InstagError):
         retryable: bool = False,
         retry_after_s: float | None = None,
         of_request: bool = False,
+        overloaded: bool = False,
     ) -> None:
         """Keep what to do about it.
 
@@ -79,11 +80,13 @@ class EngineError(InstagError):
             retryable: Whether trying again may help.
             retry_after_s: How many seconds the server asked to wait.
             of_request: Whether the request itself may be the cause, so that only its row fails if trying does not help.
+            overloaded: Whether the server says that it has too much to do, so that less should be in flight.
         """
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.of_request = of_request
+        self.overloaded = overloaded
 
 
 class Unreachable(EngineError):  # noqa: N818 - reads as what it is in `except Unreachable`

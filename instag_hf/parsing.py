@@ -8,7 +8,7 @@ since the meaning is plain. Everything else is an error: a guess would be a fail
 import json
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from instag_hf.errors import InputError, ReplyError
 from instag_hf.rows import clean
@@ -16,6 +16,24 @@ from instag_hf.rows import clean
 PARSER = "1"  # state of every Tagger: raise it when any reply would be read differently
 MAX_TAG_CHARS = 80
 MAX_COMPACT_WORDS = 6
+
+# The shape of a list of tags, for servers that can hold a model to it. Bounds keep the automaton small, and one
+# expression for all requests is compiled once. A schema says the same to servers that know no expressions.
+GRAMMAR = "tag-list-1"  # state of every Tagger that uses it: rename it when any reply could be shaped differently
+_JSON_TEXT = r'"([^"\\\x00-\x1f]|\\["\\/bfnrt]){%s}"'
+_JSON_TAG = r'\{"tag": ?' + _JSON_TEXT % "1,60" + r', ?"explanation": ?' + _JSON_TEXT % "0,240" + r"\}"
+TAG_LIST_REGEX = rf"\[{_JSON_TAG}(, ?{_JSON_TAG}){{0,11}}\]"
+TAG_LIST_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 12,
+    "items": {
+        "type": "object",
+        "properties": {"tag": {"type": "string"}, "explanation": {"type": "string"}},
+        "required": ["tag", "explanation"],
+        "additionalProperties": False,
+    },
+}
 
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
 _COMPACT_TAG = re.compile(r"[\w.+#][\w .+#/&'’()\-]*")

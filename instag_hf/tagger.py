@@ -12,13 +12,14 @@ import json
 import os
 import sys
 import weakref
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect
-from instag_hf.errors import InputError, InstagError, ReplyError, RowFailure
-from instag_hf.parsing import PARSER, Parsed, parse
+from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect, env_number
+from instag_hf.errors import EngineError, InputError, InstagError, ReplyError, RowError, RowFailure
+from instag_hf.parsing import GRAMMAR, PARSER, Parsed, parse
 from instag_hf.prompts import Recipe, load_recipe, recipe_for
 from instag_hf.replies import Store, store
 from instag_hf.rows import (
@@ -37,6 +38,9 @@ from instag_hf.rows import (
 if TYPE_CHECKING:
     from datasets import Features
 
+WINDOW = 200  # rows over which failures are watched
+FACTS = ("engine", "model", "revision", "adapter", "recipe", "structured", "sampling", "parser")
+
 Row = Mapping[str, Any]
 Columns = dict[str, Any]
 T = TypeVar("T")
@@ -47,11 +51,15 @@ class Tagger:
     """Tags every user query of a row with its open-set intentions (paper section 3.1).
 
     Attributes:
-        engine: Where models run: "embedded" (in this process) or "openai" (a server at `INSTAG_URL`); `INSTAG_ENGINE`.
+        engine: Where models run: "embedded" (in this process), or a server at `INSTAG_URL`: "tgi" or "openai";
+            `INSTAG_ENGINE`.
         model: The model's id as the server knows it, for "embedded" the path of a GGUF model or adapter, or nothing
             for the tagger that ships with the package; `INSTAG_MODEL`.
         revision: Which version of the model; for "embedded" the hash of its files, always.
         recipe: How it is asked: a recipe, its name, or the path of a TOML file; the model's own by default.
+        adapter: The LoRA adapter that the server applies, by its name there; none by default.
+        structured: Whether the server holds the model to a list of tags in JSON; by default if the engine is "tgi"
+            and the recipe's format is "json".
         sampling: How replies are drawn; greedy with the recipe's lengths and stops by default.
         column: The column to read; found from the dataset's columns by default.
         turns: Which user turns of a conversation are tagged: "all", "first" or "last".
@@ -69,7 +77,9 @@ class Tagger:
     engine: str = ""
     model: str = ""
     revision: str = ""
+    adapter: str = ""
     recipe: Recipe | str = ""
+    structured: bool | None = None
     sampling: Sampling | None = None
     column: str | None = None
     turns: str = "all"
@@ -86,8 +96,15 @@ class Tagger:
         model, revision = _identity(engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision)
         recipe = self.recipe or ("embedded" if engine == "embedded" else recipe_for(model))
         recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+        structured = engine == "tgi" and recipe.format == "json" if self.structured is None else self.structured
+        if structured and recipe.format != "json":
+            raise InputError(
+                f"tagger: structured output is a list in JSON, and the recipe {recipe.name} asks for the format "
+                f"{recipe.format}. Choose a recipe of the format json, or leave structured output off."
+            )
         sampling = self.sampling or Sampling(max_tokens=recipe.max_tokens, stop=recipe.stop)
         found = {"engine": engine, "model": model, "revision": revision, "recipe": recipe, "sampling": sampling}
+        found["structured"] = structured
         for name, value in {**found, "parser": PARSER}.items():
             object.__setattr__(self, name, value)
 
@@ -116,7 +133,7 @@ class Tagger:
     def facts(self) -> dict[str, Any]:
         """All that decides a query's tags; how queries are taken out of a row is not the tagger's identity."""
         whole = {**dataclasses.asdict(self), "model": self.model_name}
-        return {name: whole[name] for name in ("engine", "model", "revision", "recipe", "sampling", "parser")}
+        return {name: whole[name] for name in FACTS}
 
     @property
     def hash(self) -> str:
@@ -129,7 +146,12 @@ class Tagger:
         if max_tokens is not None:
             sampling = dataclasses.replace(sampling, max_tokens=max_tokens)
         return Request(
-            prompt=self.recipe_used.ask(query), model=self.model_name, revision=self.revision, sampling=sampling
+            prompt=self.recipe_used.ask(query),
+            model=self.model_name,
+            revision=self.revision,
+            sampling=sampling,
+            grammar=GRAMMAR if self.structured else None,
+            adapter=self.adapter or None,
         )
 
     @property
@@ -186,7 +208,9 @@ class Tagger:
             asked = queries(row, column=self.column, turns=self.turns)
             answers = await self._answer_all(asked, opened)
         except RowFailure as error:
+            self._count(error)
             return {TAGS: [], EXPLANATIONS: [], TURNS: [], ERROR: f"{error.kind}: {error}", TAGGER: self.name}
+        self._count(None)
         explained: dict[str, str] = {}
         for parsed in answers:
             for tag, explanation in zip(parsed.tags, parsed.explanations, strict=True):
@@ -199,6 +223,22 @@ class Tagger:
             ERROR: "",
             TAGGER: self.name,
         }
+
+    def _count(self, failure: RowFailure | None) -> None:
+        """Stop a run whose last rows fail so often that the model cannot be the one the recipe is for."""
+        if failure is not None and failure.kind == RowError.kind:
+            return  # the data's fault, whoever tags it
+        recent = _recent.setdefault(asyncio.get_running_loop(), {}).setdefault(self.hash, deque(maxlen=WINDOW))
+        recent.append(failure.kind if failure else "")
+        kinds = Counter(kind for kind in recent if kind)
+        if failure and len(recent) == WINDOW and kinds.total() > env_number("INSTAG_MAX_FAILURES", 0.5) * WINDOW:
+            recent.clear()
+            raise EngineError(
+                f"{self.name}: {kinds.total()} of the last {WINDOW} rows failed "
+                f"({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}), the last with: {failure}. "
+                "Is it the model that the recipe is for? instag doctor asks it some probes. INSTAG_MAX_FAILURES is the "
+                "share that may fail, 0 to 1. What was answered is kept."
+            )
 
     async def _answer_all(self, asked: Sequence[str], opened: Store) -> list[Parsed]:
         """Tag the queries of one row side by side; the row fails with its first failed query, the replies are kept."""
@@ -267,6 +307,9 @@ def _identity(engine: str, model: str, revision: str) -> tuple[str, str]:
         )
     return model, revision
 
+
+# How the last rows of each tagger ended in each loop: the kind of failure, or "".
+_recent: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, deque[str]]] = weakref.WeakKeyDictionary()
 
 _remembered: set[tuple[Path, str]] = set()
 

@@ -181,9 +181,6 @@ def test_added_demands_bring_more_tags():
     pairs = list(zip(map(len, tags_of(plain)), map(len, tags_of(demanding)), strict=True))
     differ = [(few, many) for few, many in pairs if few != many]
     ordered = sum(few < many for few, many in differ)
-    print(
-        f"{len(pairs)} pairs, {len(differ)} differ, {ordered} in order; mean {[sum(c) / len(c) for c in zip(*pairs)]}"
-    )
     assert len(differ) > len(pairs) / 3
     assert ordered >= 0.95 * len(differ)
 

@@ -5,7 +5,6 @@ once: look up the store, join an equal request in flight, wait for a slot, compl
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,18 +14,17 @@ import random
 import socket
 import time
 import weakref
-from collections import deque
-from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from instag_hf.engines.lanes import Lane
 from instag_hf.errors import EngineError, InputError, InstagError, RefusedError, RowFailure, Unreachable
 from instag_hf.prompts import Prompt
 from instag_hf.replies import Reply, Store
 
-KINDS = ("embedded", "openai")
+KINDS = ("embedded", "openai", "tgi")
 TRIES = 5
 MAX_DELAY_S = 30.0
 
@@ -68,6 +66,14 @@ class Engine(Protocol):
 
     limit: int  # requests in flight at once
 
+    async def prepare(self, request: Request) -> None:
+        """Look at the server once before the first request: what it is, whether it has the model, what it takes.
+
+        Raises:
+            Unreachable: Nobody listens.
+            EngineError: It cannot answer requests like this one.
+        """
+
     async def complete(self, request: Request) -> Reply:
         """Complete one request, once.
 
@@ -103,58 +109,11 @@ def connect(kind: str, model: str, context_tokens: int) -> Engine:
         from instag_hf.engines.openai import openai_engine
 
         return openai_engine()
+    if kind == "tgi":
+        from instag_hf.engines.tgi import tgi_engine
+
+        return tgi_engine()
     raise InputError(f"engine: expected one of {list(KINDS)}, found {kind!r}.")
-
-
-class _Slots:
-    """Places for requests in flight, in the order of asking; but who asks again goes before all who wait.
-
-    Otherwise the second request of a row would stand behind a thousand first ones, and `map` yields rows in order.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.free = limit
-        self.waiting: deque[asyncio.Future[None]] = deque()
-
-    @contextlib.asynccontextmanager
-    async def one(self, *, again: bool) -> AsyncIterator[None]:
-        if self.free:
-            self.free -= 1
-        else:
-            await self._wait(again)
-        try:
-            yield
-        finally:
-            self._hand_on()
-
-    async def _wait(self, again: bool) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (self.waiting.appendleft if again else self.waiting.append)(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                self.waiting.remove(turn)
-            else:  # the place had been given, but its owner is gone
-                self._hand_on()
-            raise
-
-    def _hand_on(self) -> None:
-        while self.waiting:
-            turn = self.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.free += 1
-
-
-class _Lane:
-    """What one engine can take: slots for requests, a gate that shuts while nobody listens, and why the run stops."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.slots = _Slots(engine.limit)
-        self.gate = asyncio.Lock()
-        self.given_up: InstagError | None = None
 
 
 class _Traffic:
@@ -163,12 +122,12 @@ class _Traffic:
     def __init__(self) -> None:
         self.running = 0
         self.flights: dict[str, asyncio.Future[Reply]] = {}
-        self.lanes: weakref.WeakKeyDictionary[Engine, _Lane] = weakref.WeakKeyDictionary()
+        self.lanes: weakref.WeakKeyDictionary[Engine, Lane] = weakref.WeakKeyDictionary()
         self.session: aiohttp.ClientSession | None = None
 
-    def lane(self, engine: Engine) -> _Lane:
+    def lane(self, engine: Engine) -> Lane:
         if engine not in self.lanes:
-            self.lanes[engine] = _Lane(engine)
+            self.lanes[engine] = Lane(engine)
         return self.lanes[engine]
 
     async def leave(self) -> None:
@@ -268,7 +227,7 @@ async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Tra
         await here.leave()
 
 
-async def _persist(engine: Engine, request: Request, store: Store, lane: _Lane, again: bool) -> Reply:
+async def _persist(engine: Engine, request: Request, store: Store, lane: Lane, again: bool) -> Reply:
     """Try until there is a reply, waiting as long as the kind of failure deserves."""
     tries = 0
     while True:
@@ -278,6 +237,8 @@ async def _persist(engine: Engine, request: Request, store: Store, lane: _Lane, 
             await _wait_until_back(engine, error, lane)
         except EngineError as error:
             tries += 1
+            if error.overloaded:
+                lane.slots.shrink()
             if not error.retryable or (tries == TRIES and not error.of_request):
                 raise
             if tries == TRIES:
@@ -286,10 +247,12 @@ async def _persist(engine: Engine, request: Request, store: Store, lane: _Lane, 
             await asyncio.sleep(_delay_s(tries, error.retry_after_s))
 
 
-async def _try(engine: Engine, request: Request, store: Store, lane: _Lane, again: bool) -> Reply:
+async def _try(engine: Engine, request: Request, store: Store, lane: Lane, again: bool) -> Reply:
     """Complete a request once, unless another process of this machine does: then wait for its reply in the store."""
     key = request.key
     delay_s = 0.05
+    if not lane.ready:
+        await lane.prepare(engine, request)
     while True:
         async with lane.slots.one(again=again):
             if lane.given_up:
@@ -299,6 +262,7 @@ async def _try(engine: Engine, request: Request, store: Store, lane: _Lane, agai
                     reply = store.get(key)  # it may have come from another process while this request waited
                     if reply is None:
                         reply = await engine.complete(request)
+                        lane.slots.went_well()
                         store.put(key, reply, request.model)
                     return reply
                 finally:
@@ -312,9 +276,9 @@ def _delay_s(tries: int, asked_s: float | None) -> float:
     return max(asked_s or 0.0, min(MAX_DELAY_S, 0.5 * 2.0**tries) * random.uniform(0.5, 1.0))
 
 
-async def _wait_until_back(engine: Engine, error: Unreachable, lane: _Lane) -> None:
+async def _wait_until_back(engine: Engine, error: Unreachable, lane: Lane) -> None:
     """Pause the run while the engine is away: one request looks for it, the others wait for its word."""
-    patience_s = number("INSTAG_PATIENCE", 60.0)
+    patience_s = env_number("INSTAG_PATIENCE", 60.0)
     async with lane.gate:
         deadline = time.monotonic() + patience_s
         while not lane.given_up and not await engine.alive():
@@ -328,7 +292,7 @@ async def _wait_until_back(engine: Engine, error: Unreachable, lane: _Lane) -> N
             raise lane.given_up from error
 
 
-def number(variable: str, default: float) -> float:
+def env_number(variable: str, default: float) -> float:
     """Read a number from an environment variable.
 
     Raises:

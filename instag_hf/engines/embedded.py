@@ -61,7 +61,7 @@ class EmbeddedEngine(OpenAIEngine):
 
     def __init__(self, model: str, context_tokens: int) -> None:
         """Keep what to load, and how many tokens a request and its reply may have; nothing is loaded yet."""
-        super().__init__("http://127.0.0.1", limit=LIMIT)
+        super().__init__("http://127.0.0.1", limit=LIMIT, server="llamacpp")
         self._model = model
         self._context_tokens = min(context_tokens, MAX_CONTEXT_TOKENS)
         self._server: Any = None
@@ -80,7 +80,7 @@ class EmbeddedEngine(OpenAIEngine):
         key = secrets.token_hex(16)
         self._server = _serve(weights(self._model), key, self._context_tokens)
         self.url = self._server.listening_address
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._headers, self._secrets = {"Authorization": f"Bearer {key}"}, (key,)
 
 
 _engines: dict[tuple[str, int], EmbeddedEngine] = {}

@@ -1,0 +1,241 @@
+"""HTTP to one server: what is sent, what comes back, and which error each kind of failure is.
+
+Servers put their errors into four shapes of JSON and into plain text, so a body is read for what it says and never
+trusted to be JSON. Nothing here ever shows a key: not the one that is sent, not one that stands in an address.
+"""
+
+import base64
+import datetime
+import email.utils
+import functools
+import json
+import os
+import urllib.parse
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from instag_hf.engines import Request, env_number, http
+from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
+from instag_hf.replies import Reply
+
+DEFAULT_LIMIT = 256
+RETRYABLE = frozenset({424, 429, 500, 502, 503, 504})
+OVERLOADED = frozenset({429, 503})
+OF_REQUEST = frozenset({424, 500})
+REFUSED = frozenset({400, 413, 422})
+HUGGING_FACE = ("huggingface.co", "huggingface.cloud", "hf.co")
+HINTS = {401: " Set INSTAG_API_KEY.", 403: " Check INSTAG_API_KEY.", 404: " Check INSTAG_URL and INSTAG_MODEL."}
+MAX_SHOWN = 200
+
+
+class Answer(NamedTuple):
+    """A JSON body and the headers it came with."""
+
+    body: Any
+    headers: Any
+
+
+class HttpEngine:
+    """A client of one server; each kind of server adds how it is asked.
+
+    Args:
+        url: The server's root, with or without `/v1`.
+        key: Sent as a bearer token; `None` sends none, so that no token of the user reaches a strange server.
+        limit: Requests in flight at once.
+        read_timeout_s: Seconds without a byte until a request counts as broken, by default `INSTAG_TIMEOUT` or 300;
+            waiting for a slot does not count.
+    """
+
+    kind = "http"
+
+    def __init__(
+        self, url: str, *, key: str | None = None, limit: int = DEFAULT_LIMIT, read_timeout_s: float | None = None
+    ) -> None:
+        """Keep where to ask; nothing is sent yet."""
+        parts = urllib.parse.urlsplit(url)
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/").removesuffix("/v1")
+        self.limit = limit
+        self._secrets = tuple(text for text in (key, *_secrets_in(url)) if text)
+        self._headers = _authorization(key, parts.username, parts.password)
+        read_timeout_s = env_number("INSTAG_TIMEOUT", 300.0) if read_timeout_s is None else read_timeout_s
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=read_timeout_s)
+
+    @property
+    def shown(self) -> str:
+        """The address without what may be secret in it."""
+        return _shown(self.url)
+
+    async def complete(self, request: Request) -> Reply:
+        """Complete one request, once; raises as `Engine.complete` says."""
+        raise NotImplementedError
+
+    async def prepare(self, request: Request) -> None:
+        """Look at the server before the first request; raises as `Engine.prepare` says."""
+
+    async def alive(self) -> bool:
+        """Whether the server answers at all, whatever it says."""
+        try:
+            async with http().get(
+                self.url + "/health", headers=self._headers, timeout=aiohttp.ClientTimeout(total=10.0)
+            ):
+                return True
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    def describe(self) -> dict[str, str]:
+        """Name the kind and the address; the key stays out."""
+        return {"engine": self.kind, "url": self.shown}
+
+    async def post(self, path: str, body: dict[str, Any]) -> Answer:
+        """Send JSON and return the JSON that comes back.
+
+        Raises:
+            RefusedError: The server will never take this request.
+            Unreachable: Nobody listens.
+            EngineError: Anything else.
+        """
+        try:
+            async with http().post(
+                self.url + path, json=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+            ) as answer:
+                text = await answer.text(errors="replace")
+                if answer.status != 200:
+                    raise self._failure(answer.status, text, answer.headers.get("Retry-After"))
+                return Answer(json.loads(text), answer.headers)
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(f"{self.shown}: nobody listens.") from error
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise EngineError(
+                f"{self.shown}: the connection broke ({type(error).__name__}).", retryable=True, of_request=True
+            ) from error
+        except ValueError as error:
+            raise EngineError(
+                f"{self.shown}: expected JSON, found something else.", retryable=True, of_request=True
+            ) from error
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON at a path, or `None` where there is none.
+
+        Raises:
+            Unreachable: Nobody listens.
+        """
+        try:
+            async with http().get(
+                self.url + path, headers=self._headers, timeout=aiohttp.ClientTimeout(total=10.0), allow_redirects=False
+            ) as answer:
+                return json.loads(await answer.text(errors="replace")) if answer.status == 200 else None
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(f"{self.shown}: nobody listens.") from error
+        except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError):
+            return None
+
+    def unexpected(self, body: Any) -> EngineError:
+        """Make the error for a body that is JSON but no completion."""
+        return EngineError(
+            f"{self.shown}: expected a completion, found {self._said(json.dumps(body))!r}.",
+            retryable=True,
+            of_request=True,
+        )
+
+    def _failure(self, status: int, text: str, retry_after: str | None) -> EngineError | RefusedError:
+        said = self._said(text)
+        if status in REFUSED:
+            return RefusedError(f"status {status}: {said}")
+        if status in RETRYABLE:
+            return EngineError(
+                f"{self.shown}: status {status}: {said}",
+                retryable=True,
+                retry_after_s=_seconds(retry_after),
+                of_request=status in OF_REQUEST,
+                overloaded=status in OVERLOADED,
+            )
+        return EngineError(f"{self.shown}: status {status}: {said}.{HINTS.get(status, '')}")
+
+    def _said(self, text: str) -> str:
+        """Take the message out of an error's body, short and without secrets that the server may have repeated."""
+        said = _message(text)
+        for secret in self._secrets:
+            said = said.replace(secret, "…")
+        return " ".join(said.split())[:MAX_SHOWN] or "without a word"
+
+
+def place(kind: str) -> tuple[str, str | None, int]:
+    """Read `INSTAG_URL`, `INSTAG_API_KEY` and `INSTAG_CONCURRENCY`: address, key and requests in flight.
+
+    Without a key of its own, a Hugging Face address gets the user's Hub token, and no other address ever does.
+
+    Raises:
+        InputError: `INSTAG_URL` is no address, or `INSTAG_CONCURRENCY` no number above 0.
+    """
+    url = os.environ.get("INSTAG_URL", "")
+    if not url.startswith(("http://", "https://")):
+        raise InputError(
+            f"engine {kind}: expected an address such as http://127.0.0.1:8000/v1 in INSTAG_URL, found {_shown(url)!r}."
+        )
+    limit = env_number("INSTAG_CONCURRENCY", DEFAULT_LIMIT)
+    if limit < 1:
+        raise InputError(f"INSTAG_CONCURRENCY: expected at least 1 request at once, found {limit:g}.")
+    return url, os.environ.get("INSTAG_API_KEY") or _hub_token(url), int(limit)
+
+
+def _hub_token(url: str) -> str | None:
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "https" or not any(host == name or host.endswith(f".{name}") for name in HUGGING_FACE):
+        return None
+    import huggingface_hub
+
+    token: str | None = huggingface_hub.get_token()
+    return token
+
+
+@functools.lru_cache
+def _shown(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _authorization(key: str | None, user: str | None, password: str | None) -> dict[str, str]:
+    """A key goes before the name and password of an address, since a request has room for one of them."""
+    if key:
+        return {"Authorization": f"Bearer {key}"}
+    if not user:
+        return {}
+    pair = base64.b64encode(f"{urllib.parse.unquote(user)}:{urllib.parse.unquote(password or '')}".encode())
+    return {"Authorization": f"Basic {pair.decode()}"}
+
+
+def _secrets_in(url: str) -> list[str]:
+    parts = urllib.parse.urlsplit(url)
+    values = [value for _, value in urllib.parse.parse_qsl(parts.query)]
+    return [text for text in (parts.password, parts.username, *values) if text]
+
+
+def _message(text: str) -> str:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(body, dict):
+        body = body.get("error", body.get("detail", body.get("message", body)))
+    if isinstance(body, dict):
+        body = body.get("message", body)
+    return body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read a Retry-After header: seconds, or a date."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        until = email.utils.parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    now = datetime.datetime.now(datetime.UTC)
+    return max(0.0, (until - (now if until.tzinfo else now.replace(tzinfo=None))).total_seconds())
