@@ -51,8 +51,8 @@ class Tagger:
     """Tags every user query of a row with its open-set intentions (paper section 3.1).
 
     Attributes:
-        engine: Where models run: "embedded" (in this process), or a server at `INSTAG_URL`: "tgi" or "openai";
-            `INSTAG_ENGINE`.
+        engine: Where models run: "embedded" or "local" (in this process, by llama.cpp or by transformers), on a server
+            at `INSTAG_URL` ("tgi", "openai"), or behind a client ("text_generation"); `INSTAG_ENGINE`.
         model: The model's id as the server knows it, for "embedded" the path of a GGUF model or adapter, or nothing
             for the tagger that ships with the package; `INSTAG_MODEL`.
         revision: Which version of the model; for "embedded" the hash of its files, always.
@@ -162,7 +162,8 @@ class Tagger:
     @property
     def model_name(self) -> str:
         """The model's id; of a file its name without the folder, which differs between machines."""
-        return os.path.basename(self.model) if self.engine == "embedded" else self.model
+        here = self.engine in {"embedded", "local"} and os.path.exists(self.model)
+        return os.path.basename(self.model) if here else self.model
 
     async def _tag(self, rows: Row) -> Columns:
         try:
@@ -242,7 +243,7 @@ class Tagger:
 
     async def _answer_all(self, asked: Sequence[str], opened: Store) -> list[Parsed]:
         """Tag the queries of one row side by side; the row fails with its first failed query, the replies are kept."""
-        engine = connect(self.engine, self.model, self.recipe_used.context_tokens)
+        engine = connect(self.engine, self.model, self.recipe_used.context_tokens, self.revision)
         if len(asked) == 1:
             return [await self._answer(engine, asked[0], opened)]
         outcomes = await asyncio.gather(
@@ -292,10 +293,11 @@ def _name(tagger: Tagger) -> str:
 
 
 def _identity(engine: str, model: str, revision: str) -> tuple[str, str]:
-    if engine == "embedded":
-        from instag_hf.engines import embedded
+    from instag_hf.engines import embedded
 
+    if engine == "embedded":
         model = model or embedded.MODEL
+    if engine == "embedded" or (engine == "local" and (model == embedded.MODEL or model.endswith(".gguf"))):
         return model, embedded.revision_of(model)
     if not model:
         from instag_hf.engines.openai import served_models

@@ -152,7 +152,9 @@ def test_name_changes_with_what_is_asked_and_not_with_where():
     ("fields", "message"),
     [
         pytest.param(
-            {"engine": "vroom"}, r"expected an engine of \['embedded', 'openai', 'tgi', 'local', 'text_generation'\], found 'vroom'", id="engine"
+            {"engine": "vroom"},
+            r"expected an engine of \['embedded', 'openai', 'tgi', 'local', 'text_generation'\], found 'vroom'",
+            id="engine",
         ),
         pytest.param({"turns": "some"}, r"expected turns of \['all', 'first', 'last'\], found 'some'", id="turns"),
         pytest.param(

@@ -26,7 +26,7 @@ EXAMPLES = [
     for verb, tag in (("Write", "writing"), ("Sort", "sorting"), ("Explain", "explanation"), ("Count", "counting"))
     for thing in ("poems", "files", "stars")
 ]
-QUICK = Settings(epochs=4, learning_rate=5e-3, batch_size=4, batch_tokens=128, rank=4, alpha=8, decoys=0)
+QUICK = Settings(epochs=12, learning_rate=1e-2, batch_size=4, batch_tokens=128, rank=4, alpha=8, decoys=0)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,7 @@ def test_a_finished_or_another_training_in_the_folder_is_refused(base, tmp_path)
         train_tagger(job(base, tmp_path / "out", settings=Settings(max_steps=2, rank=4, decoys=0)))
 
 
+@pytest.mark.slow
 def test_every_weight_is_trained_with_rank_0(base, tmp_path):
     import transformers
 
@@ -103,6 +104,7 @@ def write_rows(path, examples=EXAMPLES):
     return path
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_where_an_unbroken_one_does(base, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl")
     words = [INSTAG, "train-tagger", rows, "--tags", "tags", "--base", base, "--rank", "4", "--decoys", "0"]

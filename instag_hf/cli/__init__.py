@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from instag_hf import __version__
+from instag_hf.cli.serving import doctor, serve
 from instag_hf.cli.stores import replies
 from instag_hf.cli.tagging import demo, prompt, tag
 from instag_hf.cli.training import eval_tagger, train_tagger
@@ -47,7 +48,7 @@ def cli(debug: bool) -> None:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
-for _command in (tag, prompt, demo, train_tagger, eval_tagger, replies):
+for _command in (tag, prompt, demo, train_tagger, eval_tagger, doctor, serve, replies):
     cli.add_command(_command)
 
 

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 def tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that make a Tagger; names and meanings are those of its fields."""
     options = [
-        click.option("--engine", default=None, help='Where the tagger runs: "embedded" (default) or "openai".'),
+        click.option(
+            "--engine", default=None, help='Where the tagger runs: "embedded" (default), "local", "openai" or "tgi".'
+        ),
         click.option("--model", default=None, help="The model's id on its server, or the path of a GGUF file."),
+        click.option("--adapter", default=None, help="The LoRA adapter that the server applies, by its name there."),
+        click.option(
+            "--structured/--no-structured", default=None, help="Whether the server holds the model to a JSON list."
+        ),
         click.option("--recipe", default=None, help="How the model is asked: a recipe's name or your own TOML file."),
     ]
     for option in reversed(options):
@@ -51,7 +57,7 @@ def tag(
     column: str | None,
     turns: str,
     overwrite: bool,
-    **asked: str | None,
+    **asked: str | bool | None,
 ) -> None:
     """Add intention tags to every row of INPUT.
 
@@ -73,7 +79,7 @@ def tag(
 @click.command()
 @click.argument("text")
 @tagger_options
-def prompt(text: str, **asked: str | None) -> None:
+def prompt(text: str, **asked: str | bool | None) -> None:
     """Print exactly what would be sent for one query; nothing is sent.
 
     A raw prompt is printed as it is, a chat as the JSON of its messages.

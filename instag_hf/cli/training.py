@@ -146,7 +146,7 @@ def eval_tagger(
     embedder: str | None,
     no_fuzzy: bool,
     as_json: bool,
-    **asked: str | None,
+    **asked: str | bool | None,
 ) -> None:
     """Score a tagger against rows that have gold tags, such as people's.
 

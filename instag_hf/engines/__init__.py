@@ -5,6 +5,7 @@ once: look up the store, join an equal request in flight, wait for a slot, compl
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,6 +15,7 @@ import random
 import socket
 import time
 import weakref
+from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
 import aiohttp
@@ -24,7 +26,7 @@ from instag_hf.errors import EngineError, InputError, InstagError, RefusedError,
 from instag_hf.prompts import Prompt
 from instag_hf.replies import Reply, Store
 
-KINDS = ("embedded", "openai", "tgi")
+KINDS = ("embedded", "openai", "tgi", "local", "text_generation")
 TRIES = 5
 MAX_DELAY_S = 30.0
 
@@ -90,13 +92,14 @@ class Engine(Protocol):
         """Name the engine and where it runs, for messages; never its key."""
 
 
-def connect(kind: str, model: str, context_tokens: int) -> Engine:
+def connect(kind: str, model: str, context_tokens: int, revision: str = "") -> Engine:
     """Make the engine of a kind for a model, with its address, key and limits from the `INSTAG_*` variables.
 
     Args:
         kind: One of `KINDS`.
         model: The model, as the engine calls it.
         context_tokens: The longest prompt and reply together, for an engine that makes room for them itself.
+        revision: Which version of the model, for an engine that loads it itself.
 
     Raises:
         InputError: There is no such kind, or a variable it needs is not set.
@@ -113,6 +116,14 @@ def connect(kind: str, model: str, context_tokens: int) -> Engine:
         from instag_hf.engines.tgi import tgi_engine
 
         return tgi_engine()
+    if kind == "local":
+        from instag_hf.engines.local import local_engine
+
+        return local_engine(model, revision)
+    if kind == "text_generation":
+        from instag_hf.engines.text_generation import text_generation_engine
+
+        return text_generation_engine()
     raise InputError(f"engine: expected one of {list(KINDS)}, found {kind!r}.")
 
 
@@ -174,6 +185,17 @@ def http() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, resolver=_Resolver())
         here.session = aiohttp.ClientSession(connector=connector)
     return here.session
+
+
+@contextlib.asynccontextmanager
+async def session() -> AsyncIterator[None]:
+    """Keep the running loop's HTTP session open for a block that asks a server more than once."""
+    here = _here()
+    here.running += 1
+    try:
+        yield
+    finally:
+        await here.leave()
 
 
 async def ask(engine: Engine, request: Request, store: Store, *, again: bool = False) -> Reply:

@@ -13,6 +13,8 @@ import logging
 import multiprocessing
 import os
 import secrets
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,7 +188,7 @@ def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter")
         )
 
 
-def _serve(path: Path, key: str, context_tokens: int) -> Any:
+def _serve(path: Path, key: str, context_tokens: int, port: int = 0) -> Any:
     try:
         import xllamacpp
     except ImportError as error:
@@ -197,8 +199,8 @@ def _serve(path: Path, key: str, context_tokens: int) -> Any:
     params.n_ctx = SLOTS * context_tokens
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.api_keys = [key]
+    params.port = port
+    params.api_keys = [key] if key else []
     params.ui = params.endpoint_slots = params.fit_params = False
     params.cache_ram_mib = 0  # its default keeps up to 8 GiB of old prompts
     params.verbosity = 0
@@ -280,3 +282,8 @@ def _sha256(path: Path) -> str:
 
 def _short(*hashes: str) -> str:
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:12]
+
+
+if __name__ == "__main__":  # llama.cpp's server alone, for `instag serve` where its program is not installed
+    server = _serve(Path(sys.argv[1]), "", MAX_CONTEXT_TOKENS // SLOTS, int(sys.argv[2]))
+    signal.pause()

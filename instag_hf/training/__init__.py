@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instag_hf.engines import embedded
+from instag_hf.engines.local import load
 from instag_hf.errors import InputError, MissingError
 from instag_hf.prompts import Recipe
 from instag_hf.training.examples import Encoded, Example, batches, collate, encode_all, leave_out_rare, with_decoys
@@ -164,23 +165,11 @@ def load_base(base: str, *, exact: bool = False) -> tuple["PreTrainedModel", "Pr
             are trained themselves.
     """
     import torch
-    import transformers
 
-    dtype = torch.float32 if exact else torch.bfloat16
-    path = embedded.find_base() if not base else Path(base)
-    where: dict[str, Any] = {"pretrained_model_name_or_path": base}
-    options: dict[str, Any] = {}
-    if path.suffix == ".gguf":
-        where = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-        if hasattr(transformers, "GgufConfig"):  # newer releases keep the blocks packed unless told
-            options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    if not torch.cuda.is_available():
-        options["attn_implementation"] = "eager"  # a fifth faster than SDPA on short rows on a CPU
-    tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-    model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, **options)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config  # else peft and the Trainer take the plain matrices for packed ones
-    return model, tokenizer
+    # On a CPU, where rows are short, eager attention is a fifth faster than PyTorch's own.
+    attention = None if torch.cuda.is_available() else "eager"
+    model = base or str(embedded.find_base())
+    return load(model, dtype=torch.float32 if exact else torch.bfloat16, attention=attention)
 
 
 def add_lora(model: "PreTrainedModel", settings: Settings, start: str = "") -> "PeftModel":
@@ -258,7 +247,7 @@ def _arguments(job: Job, groups: Sequence[Sequence[Encoded]], *, watched: bool) 
         save_strategy="steps",
         save_steps=0.05,
         save_total_limit=2,
-        logging_steps=20,
+        logging_steps=0.02,
         disable_tqdm=True,
         remove_unused_columns=False,
         prediction_loss_only=True,
