@@ -44,6 +44,7 @@ def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     line = example_of(COMMANDS[name])
     assert line.startswith(name)
     (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": ""}\n')
+    (tmp_path / "tagged.jsonl").write_text('{"query": "Say hi.", "tags": ["greeting"], "source": "ours"}\n' * 8)
     (tmp_path / "other").mkdir()
     Store(tmp_path / "other" / "replies.sqlite").close()
     words = shlex.split(line)
