@@ -10,6 +10,7 @@ from instag_hf.errors import InputError
 from instag_hf.prompts import load_recipe
 from instag_hf.training.examples import (
     IGNORED,
+    STEP,
     Encoded,
     Example,
     License,
@@ -148,7 +149,7 @@ def test_batches_hold_every_example_once_within_the_bound(sizes, bound):
     grouped = batches(items, bound)
     assert Counter(map(str, items)) == Counter(str(item) for group in grouped for item in group)
     for group in grouped:
-        widest = max(len(item.prompt) + len(item.reply) for item in group)
+        widest = -(-max(len(item.prompt) + len(item.reply) for item in group) // STEP) * STEP
         assert len(group) == 1 or len(group) * widest <= bound
 
 

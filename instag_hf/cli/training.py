@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +118,13 @@ def train_tagger(
         start=start,
         settings=settings,
         formats=formats or (("adapter", "gguf") if settings.rank else ("merged",)),
-        notes={"tags": tags, "vocabulary": vocabulary or "", "left_out": dict(dropped), "tiers": list(tiers)},
+        notes={
+            "command": _command(),
+            "tags": tags,
+            "vocabulary": vocabulary or "",
+            "left_out": dict(dropped),
+            "tiers": list(tiers),
+        },
     )
     facts = training.train_tagger(job)
     if dev and not base and "gguf" in job.formats:
@@ -171,6 +179,12 @@ def eval_tagger(
         return
     for line in _scores(scores):
         click.echo(line)
+
+
+def _command() -> str:
+    """Write the command as it was given, with files by their name: the folders of a machine tell others nothing."""
+    words = [Path(word).name if "/" in word and Path(word).exists() else word for word in sys.argv[1:]]
+    return shlex.join(["instag", *words])
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:

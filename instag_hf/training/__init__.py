@@ -37,7 +37,7 @@ FORMATS = ("adapter", "gguf", "merged")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a tagger is trained; the defaults made the tagger that ships with the package.
+    """How a tagger is trained; the defaults suit a small base and a laptop.
 
     Attributes:
         epochs: Passes over the examples.
@@ -292,8 +292,9 @@ def _check(job: Job) -> None:
 
 def _facts(job: Job) -> dict[str, Any]:
     sources = Counter((example.source, example.license) for example in job.examples)
+    named = Path(job.base).name if Path(job.base).exists() else job.base  # the folders of a machine tell others nothing
     return {
-        "base": job.base or f"{embedded.BASE_REPO}@{embedded.BASE_REVISION}/{embedded.BASE_FILE}",
+        "base": named if job.base else f"{embedded.BASE_REPO}@{embedded.BASE_REVISION}/{embedded.BASE_FILE}",
         "start": hashlib.sha256(Path(job.start).read_bytes()).hexdigest() if job.start else "",
         "recipe": {"name": job.recipe.name, "sha256": job.recipe.sha256},
         "settings": dataclasses.asdict(job.settings),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # what PyTorch's cross-entropy leaves out of the loss
+STEP = 16  # widths of batches are multiples of this: on a CPU, every new shape costs the compilation of its kernels
 
 # Ways in which a text gives orders to a tagger. The guideline is the paper's: a query is tagged by its intention.
 DECOYS = (
@@ -229,11 +230,11 @@ def batches(encoded: Sequence[Encoded], max_tokens: int) -> list[list[Encoded]]:
 
     Args:
         encoded: Examples in tokens.
-        max_tokens: Rows times longest row of a batch, at most; a longer example is a batch of its own.
+        max_tokens: Rows times width of a batch, at most; a longer example is a batch of its own.
     """
     grouped: list[list[Encoded]] = []
     for item in sorted(encoded, key=_length):
-        if grouped and (len(grouped[-1]) + 1) * _length(item) <= max_tokens:
+        if grouped and (len(grouped[-1]) + 1) * _width([item]) <= max_tokens:
             grouped[-1].append(item)
         else:
             grouped.append([item])
@@ -242,6 +243,10 @@ def batches(encoded: Sequence[Encoded], max_tokens: int) -> list[list[Encoded]]:
 
 def _length(item: Encoded) -> int:
     return len(item.prompt) + len(item.reply)
+
+
+def _width(group: Sequence[Encoded]) -> int:
+    return -(-max(map(_length, group)) // STEP) * STEP
 
 
 def collate(batch: Sequence[Sequence[Encoded]], pad: int, *, narrow: bool = True) -> dict[str, Any]:
@@ -261,7 +266,7 @@ def collate(batch: Sequence[Sequence[Encoded]], pad: int, *, narrow: bool = True
     import torch
 
     (group,) = batch
-    width = max(map(_length, group))
+    width = _width(group)
     ids = torch.full((len(group), width), pad)
     labels = torch.full((len(group), width), IGNORED)
     for row, (prompt, reply) in enumerate(group):
