@@ -17,11 +17,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 TAGGER_FACTS = Path(__file__).parent / "data" / "tagger.json"
 CITATION = "arXiv 2308.07074"
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~&])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~]|^[#+\->]|^\d+(?=[.)]))")
 
 
 def tagger_facts() -> dict[str, Any]:
-    """Read the record of the tagger that ships with the package: its `training.json`, and that of its control."""
+    """Read the record of the tagger that ships with the package: its `training.json`."""
     facts: dict[str, Any] = json.loads(TAGGER_FACTS.read_text(encoding="utf-8"))
     return facts
 
@@ -30,8 +30,8 @@ def tagger_card(facts: Mapping[str, Any], *, name: str) -> str:
     """Render the model card of a tagger from the record of its training.
 
     Args:
-        facts: What `training.json` holds, with `scores` from the held-out rows; under `control` the same of a tagger
-            trained on permissively licensed sources alone.
+        facts: What `training.json` holds, with `scores` from the held-out rows; if there is one, under `control` the
+            same of a tagger trained on permissively licensed sources alone.
         name: The tagger's name, for the heading and the Hub's index of results.
 
     Raises:
@@ -77,7 +77,8 @@ def tagger_notice(facts: Mapping[str, Any], *, name: str) -> str:
 
 def escape(text: object) -> str:
     """Make text of a dataset or a model mean itself in Markdown, on one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())).replace("\\&", "&amp;").replace("\\<", "&lt;")
+    marked = _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    return marked.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _render(template: str, facts: Mapping[str, Any], **more: Any) -> str:

@@ -26,7 +26,6 @@ def test_the_record_is_of_the_shipped_adapter():
     assert facts["adapter_sha256"] == hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
     assert facts["base"].endswith(BASE_FILE)
     assert sum(source["rows"] for source in facts["sources"]) == facts["examples"]
-    assert {source["license"] for source in facts["control"]["sources"]} < {s["license"] for s in facts["sources"]}
 
 
 def test_the_yaml_is_valid_and_has_the_scores():
@@ -45,15 +44,25 @@ def test_a_missing_fact_is_an_error_that_names_it():
         tagger_card(facts, name=NAME)
 
 
+def test_a_control_stands_beside_the_main_score_where_there_is_one():
+    facts = tagger_facts()
+    plain = tagger_card(facts, name=NAME)
+    both = tagger_card({**facts, "control": {**facts, "examples": 5090}}, name=NAME)
+    assert "permissively licensed sources alone" not in plain
+    assert "trained on permissively licensed sources alone (5,090 queries), exact" in both
+
+
 def test_text_of_data_stays_text():
     facts = copy.deepcopy(tagger_facts())
     facts["sources"][0] = {"source": "a|b\n<script>", "license": "MIT | [x](http://y) <b>\n# z", "rows": 1}
     notice = tagger_notice(facts, name="x *y*")
-    assert r"MIT \| \[x\]\(http://y\) &lt;b\> \# z" in notice
+    assert r"MIT \| \[x\](http://y) &lt;b> # z" in notice
     assert "<script>" not in notice
     assert "\n# z" not in notice
 
 
 def test_escaping_keeps_plain_words():
-    assert escape("plain words, 1.5 %") == "plain words, 1.5 %"
+    assert escape("plain words (CC-BY 4.0), 1.5 %") == "plain words (CC-BY 4.0), 1.5 %"
+    assert escape("# heading") == r"\# heading"
+    assert escape("1. item") == r"\1. item"
     assert escape("a  b\nc") == "a b c"
