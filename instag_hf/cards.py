@@ -93,6 +93,7 @@ def _render(template: str, facts: Mapping[str, Any], **more: Any) -> str:
         autoescape=False,  # noqa: S701 - Markdown: every value from data goes through `escape`
     )
     environment.filters["md"] = escape
+    environment.filters["count"] = lambda number: f"{int(number):,}"
     environment.filters["licenses"] = _by_license
     try:
         return environment.get_template(template).render(facts=facts, citation=CITATION, **more)
