@@ -70,15 +70,21 @@ class EmbeddedEngine(OpenAIEngine):
 
     async def complete(self, request: Request) -> Reply:
         """Complete one request, once; raises as `Engine.complete` says."""
-        if self._server is None:
-            self._start()
+        self._start()
         return await super().complete(request)
+
+    async def alive(self) -> bool:
+        """Whether the server answers; it is started if it was not."""
+        self._start()
+        return await super().alive()
 
     def describe(self) -> dict[str, str]:
         """Name the kind and the model; the address says nothing, for it is another one each time."""
         return {"engine": "embedded", "model": self._model}
 
     def _start(self) -> None:
+        if self._server is not None:
+            return
         key = secrets.token_hex(16)
         self._server = _serve(weights(self._model), key, self._context_tokens)
         self.url = self._server.listening_address
