@@ -32,6 +32,7 @@ class DyingServer:
     def __init__(self):
         self.server = TaggingServer(latency_s=0.02)
         self.lives = []
+        self.over = threading.Event()
         self.killer = threading.Thread(target=self._die_twice)
 
     def start(self):
@@ -42,7 +43,8 @@ class DyingServer:
     def _die_twice(self):
         for _ in range(2):
             while self.server.counts().answered < 600:
-                time.sleep(0.02)
+                if self.over.wait(0.02):
+                    return
             self.lives.append(self.server.counts())
             self.server.kill()
             time.sleep(0.5)
@@ -54,6 +56,7 @@ class DyingServer:
         return self
 
     def __exit__(self, *_):
+        self.over.set()
         self.killer.join()
         self.lives.append(self.server.counts())
         self.server.kill()

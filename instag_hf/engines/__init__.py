@@ -251,7 +251,7 @@ async def _ask_engine(engine: Engine, request: Request, store: Store, here: _Tra
 
 async def _persist(engine: Engine, request: Request, store: Store, lane: Lane, again: bool) -> Reply:
     """Try until there is a reply, waiting as long as the kind of failure deserves."""
-    tries = 0
+    tries, replies = 0, lane.slots.replies
     while True:
         try:
             return await _try(engine, request, store, lane, again or tries > 0)
@@ -261,7 +261,8 @@ async def _persist(engine: Engine, request: Request, store: Store, lane: Lane, a
             tries += 1
             if error.overloaded:
                 lane.slots.shrink()
-            if not error.retryable or (tries == TRIES and not error.of_request):
+            others_pass = lane.slots.replies > replies  # then the engine works, and this request alone has no luck
+            if not error.retryable or (tries == TRIES and not error.of_request and not others_pass):
                 raise
             if tries == TRIES:
                 raise RefusedError(f"failed {tries} times: {error}") from error

@@ -29,8 +29,9 @@ class Slots:
         """Begin with `limit` places, which is also the most there will be."""
         self.most = self.limit = limit
         self.taken = 0
+        self.replies = 0  # in all
         self.waiting: deque[asyncio.Future[None]] = deque()
-        self._replies = 0
+        self._round = 0
         self._cut_at = -CALM_S
 
     def resize(self, limit: int) -> None:
@@ -44,14 +45,15 @@ class Slots:
         if now - self._cut_at >= CALM_S:
             self._cut_at = now
             self.limit = max(1, self.limit // 2)
-            self._replies = 0
+            self._round = 0
 
     def went_well(self) -> None:
         """Count a reply; a whole round of them earns a place back."""
+        self.replies += 1
         if self.limit < self.most:
-            self._replies += 1
-            if self._replies >= self.limit:
-                self.limit, self._replies = self.limit + 1, 0
+            self._round += 1
+            if self._round >= self.limit:
+                self.limit, self._round = self.limit + 1, 0
                 self._let_in()
 
     @contextlib.asynccontextmanager
