@@ -183,7 +183,8 @@ def eval_tagger(
 
 def _command() -> str:
     """Write the command as it was given, with files by their name: the folders of a machine tell others nothing."""
-    words = [Path(word).name if "/" in word and Path(word).exists() else word for word in sys.argv[1:]]
+    local = {word for word in sys.argv[1:] if Path(word).is_absolute() or Path(word).exists()}
+    words = [Path(word).name if word in local else word for word in sys.argv[1:]]
     return shlex.join(["instag", *words])
 
 

@@ -317,7 +317,8 @@ def _digest(examples: Sequence[Example]) -> str:
 def _prepare(output: Path, facts: Mapping[str, Any]) -> bool:
     """Refuse a folder that holds another job; say whether there is a checkpoint to go on from."""
     plan = output / CHECKPOINTS / "job.json"
-    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    told = {name: fact for name, fact in facts.items() if name != "command"}  # its words may differ in a folder's name
+    text = json.dumps(told, indent=2, ensure_ascii=False)
     if (output / RECORD).is_file():
         raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
     if plan.is_file() and plan.read_text(encoding="utf-8") != text:
