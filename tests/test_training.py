@@ -183,7 +183,7 @@ def test_the_papers_loop_an_open_recipe_tags_and_a_new_tagger_learns_from_it(tmp
     facts = json.loads((out / "training.json").read_text())
     assert facts["steps"] == 20
     assert facts["examples"] == len(good)
-    assert facts["left_out"]["tagging failed"] == 60 - len(good)
+    assert facts["left_out"].get("tagging failed", 0) == 16 - len(good)
     tagger = Tagger(model=str(out / "tagger.gguf"))
     columns = tagger({"instruction": "Write a Python function that sorts a list."})
     assert columns["instag_tags"]
