@@ -163,20 +163,8 @@ def test_the_papers_loop_an_open_recipe_tags_and_a_new_tagger_learns_from_it(tmp
 
     from instag_hf import pipeline
 
-    run(
-        "tag",
-        pipeline.SAMPLE,
-        "-o",
-        tagged,
-        "--limit",
-        "60",
-        "--engine",
-        "openai",
-        "--model",
-        "base",
-        "--recipe",
-        "open",
-    )
+    asked = ("--engine", "openai", "--model", "base", "--recipe", "open", "--structured")
+    run("tag", pipeline.SAMPLE, "-o", tagged, "--limit", "16", *asked)
     good = [row for row in pipeline.load(str(tagged)) if not row["instag_error"]]
     assert good, "the base model answered no query in the recipe's format"
     run("train-tagger", tagged, "-o", out, "--max-steps", "20", "--decoys", "0", "--min-tag-count", "1")
