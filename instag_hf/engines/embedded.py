@@ -85,6 +85,7 @@ class EmbeddedEngine(OpenAIEngine):
     def _start(self) -> None:
         if self._server is not None:
             return
+        _xllamacpp()  # told before a base model is fetched in vain
         key = secrets.token_hex(16)
         self._server = _serve(weights(self._model), key, self._context_tokens)
         self.url = self._server.listening_address
@@ -195,10 +196,7 @@ def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter")
 
 
 def _serve(path: Path, key: str, context_tokens: int, port: int = 0) -> Any:
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise MissingError('engine embedded: needs xllamacpp. pip install "instag-hf[embedded]"') from error
+    xllamacpp = _xllamacpp()
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_parallel = SLOTS
@@ -252,6 +250,14 @@ def _gguf_path(model: str) -> Path:
             "For a model on a server choose another engine."
         )
     return path.resolve()
+
+
+def _xllamacpp() -> Any:
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise MissingError('engine embedded: needs xllamacpp. pip install "instag-hf[embedded]"') from error
+    return xllamacpp
 
 
 def _gguf() -> Any:
