@@ -29,7 +29,10 @@ TAG_LIST_SCHEMA: dict[str, Any] = {
     "maxItems": 12,
     "items": {
         "type": "object",
-        "properties": {"tag": {"type": "string"}, "explanation": {"type": "string"}},
+        "properties": {
+            "tag": {"type": "string", "maxLength": 60},
+            "explanation": {"type": "string", "maxLength": 240},  # a small model would go on until its reply is cut
+        },
         "required": ["tag", "explanation"],
         "additionalProperties": False,
     },

@@ -1,6 +1,7 @@
 """Taggers are trained for real, on a tiny llama or the embedded tagger's own base."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from tiny import write_tiny_llama
 
-from instag_hf import training
+from instag_hf import pipeline, training
+from instag_hf.engines import embedded
 from instag_hf.errors import InputError
 from instag_hf.prompts import load_recipe
+from instag_hf.tagger import Tagger
 from instag_hf.training import Job, Settings, train_tagger
 from instag_hf.training.examples import Example
 
@@ -144,3 +147,30 @@ def test_eval_tagger_prints_a_table_and_json(tmp_path, clean_home):
     refused = subprocess.run([*words[:-1], "labels"], capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert 'expected a column "labels" of gold tags' in refused.stderr
+
+
+@pytest.mark.slow
+def test_the_papers_loop_an_open_recipe_tags_and_a_new_tagger_learns_from_it(tmp_path, clean_home):
+    """A chat model on a llama.cpp server tags by the open recipe; what it tagged trains a tagger that tags alone."""
+    server = embedded._serve(embedded.find_base(), "key", 2048)
+    env = {**os.environ, "INSTAG_URL": server.listening_address, "INSTAG_API_KEY": "key"}
+    tagged, out = tmp_path / "tagged.parquet", tmp_path / "tagger"
+
+    def run(*words):
+        done = subprocess.run([INSTAG, *map(str, words)], capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == 0, done.stderr
+
+    asked = ("--engine", "openai", "--model", "base", "--recipe", "open", "--structured")
+    run("tag", pipeline.SAMPLE, "-o", tagged, "--limit", "8", *asked)
+    good = [row for row in pipeline.load(str(tagged)) if not row["instag_error"]]
+    assert good, "the base model answered no query in the recipe's format"
+    assert all(len(row["instag_explanations"]) == len(row["instag_tags"]) for row in good)
+    settings = ("--max-steps", "20", "--decoys", "0", "--min-tag-count", "1")
+    run("train-tagger", tagged, "-o", out, *settings)
+    facts = json.loads((out / "training.json").read_text())
+    assert facts["steps"] == 20
+    assert facts["examples"] == len(good)
+    assert facts["left_out"].get("tagging failed", 0) == 8 - len(good)
+    columns = Tagger(model=str(out / "tagger.gguf"))({"instruction": "Write a Python function that sorts a list."})
+    assert columns["instag_error"] == ""
+    assert columns["instag_tags"]
