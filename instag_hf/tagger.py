@@ -38,6 +38,8 @@ from instag_hf.rows import (
 if TYPE_CHECKING:
     from datasets import Features
 
+    from instag_hf.engines.transport import Telemetry
+
 WINDOW = 200  # rows over which failures are watched
 FACTS = ("engine", "model", "revision", "adapter", "recipe", "structured", "sampling", "parser")
 
@@ -241,9 +243,16 @@ class Tagger:
                 "share that may fail, 0 to 1. What was answered is kept."
             )
 
+    def telemetry(self) -> "Telemetry | None":
+        """Return what the server said of its own work in this process so far; `None` where there is no server."""
+        return getattr(self._engine(), "telemetry", None)
+
+    def _engine(self) -> Engine:
+        return connect(self.engine, self.model, self.recipe_used.context_tokens, self.revision)
+
     async def _answer_all(self, asked: Sequence[str], opened: Store) -> list[Parsed]:
         """Tag the queries of one row side by side; the row fails with its first failed query, the replies are kept."""
-        engine = connect(self.engine, self.model, self.recipe_used.context_tokens, self.revision)
+        engine = self._engine()
         if len(asked) == 1:
             return [await self._answer(engine, asked[0], opened)]
         outcomes = await asyncio.gather(

@@ -1,6 +1,10 @@
 """Tagging on servers: TGI by its schema and recorded replies, and what goes wrong on any server."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -46,6 +50,14 @@ def test_sampling_stops_seed_and_adapter_are_sent_as_tgi_takes_them(tgi):
     drawn = Sampling(max_tokens=32, temperature=0.7, top_p=0.9, stop=("a", "b", "c", "d", "e"), seed=7)
     assert Tagger(recipe="embedded", sampling=drawn, adapter="mine")(ROW)[TAGS]
     assert Tagger(recipe="open", sampling=drawn, adapter="mine")(ROW)[TAGS]
+
+
+def test_what_the_server_says_of_its_work_stands_in_the_progress_line(tgi, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"instruction": f"Name {n} rivers."}) + "\n" for n in range(5)))
+    words = ["tag", rows, "-o", tmp_path / "out.jsonl", "--recipe", "embedded"]
+    done = subprocess.run([Path(sys.executable).parent / "instag", *words], capture_output=True, text=True, check=True)
+    assert re.search(r"failed=0, queued=0\.25s, tokens/s=[\d,]+", done.stderr)
 
 
 def test_structured_output_is_on_for_json_and_off_for_compact(tgi):
@@ -156,7 +168,7 @@ def test_recorded_replies_of_real_servers_are_read(shared_data):
                 assert reply.text == body["generated_text"]
                 assert reply.completion_tokens == body["details"]["generated_tokens"] > 0
             elif body.get("object") == "chat.completion":
-                reply = engine.read_chat(Answer(body, {}), ())
+                reply = engine.read_choice(Answer(body, {}), ())
                 assert reply.text == (body["choices"][0]["message"].get("content") or "")
                 assert reply.completion_tokens == body["usage"]["completion_tokens"]
             else:

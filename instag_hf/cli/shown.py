@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,25 +11,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from instag_hf.tagger import Columns
+    from instag_hf.tagger import Columns, Tagger
 
 SHOWN_ROWS = 120  # a demo prints its whole sample; of a longer dataset the beginning
 
 
 @contextlib.contextmanager
-def progress(rows: int, doing: str) -> Iterator[Callable[["Columns"], None]]:
-    """Show one bar with rows/s, failures and the time left."""
+def progress(rows: int, doing: str, tagger: "Tagger") -> Iterator[Callable[["Columns"], None]]:
+    """Show one bar with rows/s, failures, the time left, and what the tagger's server says of its own work."""
     from tqdm import tqdm
 
     from instag_hf.rows import ERROR
 
-    failed = 0
+    failed, started = 0, time.monotonic()
+
+    def said() -> dict[str, str]:
+        telemetry = tagger.telemetry()
+        if telemetry is None or not telemetry.tokens:
+            return {}
+        speed = telemetry.tokens / (time.monotonic() - started)
+        queued = {} if telemetry.queue_s is None else {"queued": f"{telemetry.queue_s:.2f}s"}
+        return {"tokens/s": f"{speed:,.0f}", **queued}
+
     with tqdm(total=rows, unit="row", desc=doing, file=sys.stderr, mininterval=0.5) as bar:
 
         def on_row(columns: "Columns") -> None:
             nonlocal failed
             failed += bool(columns[ERROR])
-            bar.set_postfix(failed=failed, refresh=False)
+            bar.set_postfix(failed=failed, **said(), refresh=False)
             bar.update()
 
         yield on_row

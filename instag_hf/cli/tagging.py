@@ -131,7 +131,7 @@ def tag_all(dataset: "Dataset", tagger: "Tagger") -> "Dataset":
     from instag_hf import pipeline
 
     started = time.monotonic()
-    with progress(len(dataset), "tagging") as on_row:
+    with progress(len(dataset), "tagging", tagger) as on_row:
         tagged = pipeline.tag(dataset, tagger, on_row=on_row)
     failed = pipeline.failures(tagged)
     took = time.monotonic() - started

@@ -128,8 +128,8 @@ def train_tagger(
     )
     facts = training.train_tagger(job)
     if dev and not base and "gguf" in job.formats:
-        with progress(len(job.dev), "scoring") as on_row:
-            tagger = make_tagger(model=str(output / training.GGUF), recipe=job.recipe, column=column, turns=turns)
+        tagger = make_tagger(model=str(output / training.GGUF), recipe=job.recipe, column=column, turns=turns)
+        with progress(len(job.dev), "scoring", tagger) as on_row:
             facts["scores"] = pipeline.evaluate(pipeline.load(dev), tagger, gold=tags, on_row=on_row)
         training.record(output, facts)
         for line in _scores(facts["scores"]):
@@ -170,7 +170,7 @@ def eval_tagger(
 
     rows = pipeline.load(source, limit=limit)
     tagger = make_tagger(column=column, **asked)
-    with progress(len(rows), "tagging") as on_row:
+    with progress(len(rows), "tagging", tagger) as on_row:
         scores = pipeline.evaluate(
             rows, tagger, gold=gold, embedder=None if no_fuzzy else embedder or MINILM, on_row=on_row
         )

@@ -47,14 +47,7 @@ class OpenAIEngine(HttpEngine):
         """Complete one request, once; raises as `Engine.complete` says."""
         raw = isinstance(request.prompt, str)
         answer = await self.post("/v1/completions" if raw else "/v1/chat/completions", self._body(request))
-        try:
-            choice = answer.body["choices"][0]
-            text = choice["text"] if raw else choice["message"]["content"]
-            reason = "length" if choice.get("finish_reason") == "length" else "stop"
-            usage = answer.body.get("usage") or {}
-            return Reply(text or "", reason, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self.unexpected(answer.body) from error
+        return self.read_choice(answer, request.sampling.stop)
 
     def _body(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling

@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 
 from instag_hf.engines import Request
+from instag_hf.engines.transport import up_to
 from instag_hf.engines.threads import in_thread
 from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
 from instag_hf.parsing import TAG_LIST_REGEX
@@ -87,9 +88,7 @@ class TextGenerationEngine:
             raise _translated(error) from error
         details = answer.details
         reason = str(getattr(details.finish_reason, "value", details.finish_reason))
-        text = answer.generated_text
-        for stop in request.sampling.stop:
-            text = text.removesuffix(stop)
+        text = up_to(request.sampling.stop, answer.generated_text)
         asked = len(details.prefill or ())
         return Reply(text, "length" if reason == "length" else "stop", asked, int(details.generated_tokens))
 

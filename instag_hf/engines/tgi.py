@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 from instag_hf.engines import Request
-from instag_hf.engines.transport import DEFAULT_LIMIT, Answer, HttpEngine, place
+from instag_hf.engines.transport import DEFAULT_LIMIT, Answer, HttpEngine, place, up_to
 from instag_hf.errors import EngineError
 from instag_hf.parsing import TAG_LIST_REGEX
 from instag_hf.replies import Reply
@@ -48,12 +48,14 @@ class TGIEngine(HttpEngine):
         return self.read_generated(await self.post("/generate", body), request.sampling.stop)
 
     def read_generated(self, answer: Answer, stops: tuple[str, ...]) -> Reply:
-        """Read the answer of `/generate`, without a stop string at its end."""
+        """Read the answer of `/generate`, up to the first stop string."""
         try:
             text, details = answer.body["generated_text"], answer.body["details"]
             reason = "length" if details["finish_reason"] == "length" else "stop"
             asked = int(answer.headers.get("x-prompt-tokens") or len(details.get("prefill") or ()))
-            return Reply(_without(text, stops), reason, asked, int(details["generated_tokens"]))
+            written = int(details["generated_tokens"])
+            self.telemetry.note(written, answer.headers.get("x-queue-time"))
+            return Reply(up_to(stops, text), reason, asked, written)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self.unexpected(answer.body) from error
 
@@ -73,17 +75,7 @@ class TGIEngine(HttpEngine):
             body["seed"] = sampling.seed
         if request.grammar:
             body["response_format"] = {"type": "regex", "value": TAG_LIST_REGEX}
-        return self.read_chat(await self.post("/v1/chat/completions", body), sampling.stop)
-
-    def read_chat(self, answer: Answer, stops: tuple[str, ...]) -> Reply:
-        """Read the answer of `/v1/chat/completions`, without a stop string at its end."""
-        try:
-            choice, usage = answer.body["choices"][0], answer.body.get("usage") or {}
-            reason = "length" if choice.get("finish_reason") == "length" else "stop"
-            text = _without(choice["message"].get("content") or "", stops)
-            return Reply(text, reason, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self.unexpected(answer.body) from error
+        return self.read_choice(await self.post("/v1/chat/completions", body), sampling.stop)
 
     def _parameters(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
@@ -122,9 +114,3 @@ def tgi_engine() -> TGIEngine:
 def _engine(url: str, key: str | None, limit: int) -> TGIEngine:
     """Keep one engine for one place, because its slots are counted by engine."""
     return TGIEngine(url, key=key, limit=limit)
-
-
-def _without(text: str, stops: tuple[str, ...]) -> str:
-    for stop in stops:
-        text = text.removesuffix(stop)
-    return text

@@ -36,6 +36,22 @@ class Answer(NamedTuple):
     headers: Any
 
 
+class Telemetry:
+    """What a server said of its own work: tokens that it wrote, and how long a request lately queued there."""
+
+    def __init__(self) -> None:
+        """Begin with nothing said."""
+        self.tokens = 0
+        self.queue_s: float | None = None
+
+    def note(self, tokens: int, queue_ms: str | None) -> None:
+        """Add one reply; the time in the queue, in milliseconds, only TGI gives, in a header."""
+        self.tokens += tokens
+        if queue_ms and queue_ms.isdecimal():
+            queued_s = int(queue_ms) / 1000
+            self.queue_s = queued_s if self.queue_s is None else 0.95 * self.queue_s + 0.05 * queued_s
+
+
 class HttpEngine:
     """A client of one server; each kind of server adds how it is asked.
 
@@ -56,6 +72,7 @@ class HttpEngine:
         parts = urllib.parse.urlsplit(url)
         self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/").removesuffix("/v1")
         self.limit = limit
+        self.telemetry = Telemetry()
         self._secrets = tuple(text for text in (key, *_secrets_in(url)) if text)
         self._headers = _authorization(key, parts.username, parts.password)
         read_timeout_s = env_number("INSTAG_TIMEOUT", 300.0) if read_timeout_s is None else read_timeout_s
@@ -130,6 +147,18 @@ class HttpEngine:
         except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError):
             return None
 
+    def read_choice(self, answer: Answer, stops: tuple[str, ...]) -> Reply:
+        """Read a completion or a chat's in OpenAI's shape, up to the first stop string."""
+        try:
+            choice, usage = answer.body["choices"][0], answer.body.get("usage") or {}
+            text = choice["message"].get("content") if "message" in choice else choice["text"]
+            reason = "length" if choice.get("finish_reason") == "length" else "stop"
+            asked, written = (int(usage.get(f"{kind}_tokens", 0)) for kind in ("prompt", "completion"))
+            self.telemetry.note(written, answer.headers.get("x-queue-time"))
+            return Reply(up_to(stops, text or ""), reason, asked, written)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise self.unexpected(answer.body) from error
+
     def unexpected(self, body: Any) -> EngineError:
         """Make the error for a body that is JSON but no completion."""
         return EngineError(
@@ -158,6 +187,13 @@ class HttpEngine:
         for secret in self._secrets:
             said = said.replace(secret, "…")
         return " ".join(said.split())[:MAX_SHOWN] or "without a word"
+
+
+def up_to(stops: tuple[str, ...], text: str) -> str:
+    """Cut text where the first stop string begins: some servers leave it in, or what came in one token with it."""
+    for stop in stops:
+        text = text.partition(stop)[0]
+    return text
 
 
 def place(kind: str) -> tuple[str, str | None, int]:

@@ -94,7 +94,7 @@ class TaggingServer:
     def start(self) -> Self:
         """Start the server, or start it again on the port it had; it has forgotten its rules and counts."""
         options = [str(self.port), str(self.latency_s), str(self.slots), str(self.openapi or "")]
-        command = [sys.executable, "-m", "instag_hf.testing.tagging", *options]
+        command = [sys.executable, "-m", "instag_hf.testing", *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line.strip():

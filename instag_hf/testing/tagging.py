@@ -1,6 +1,5 @@
 """The tagging server's own side, which runs in a process of its own; use `TaggingServer`."""
 
-import argparse
 import asyncio
 import hashlib
 import json
@@ -164,7 +163,8 @@ def _generated(prompt: str, text: str, reason: str, body: dict[str, Any], *, man
         "top_tokens": None,
     }
     reply = {"details": details, "generated_text": text}
-    headers = {"x-prompt-tokens": str(len(prompt) // 4), "x-generated-tokens": str(len(text) // 4)}
+    said = {"prompt-tokens": len(prompt) // 4, "generated-tokens": len(text) // 4, "queue-time": 250}
+    headers = {f"x-{name}": str(value) for name, value in said.items()}
     return web.json_response([reply] if many else reply, headers=headers)
 
 
@@ -216,13 +216,3 @@ async def serve(port: int, latency_s: float, slots: int, openapi: Path | None) -
     # The pipe to the starting process ends with that process, so no server outlives its tests.
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("port", type=int)
-    parser.add_argument("latency_s", type=float)
-    parser.add_argument("slots", type=int)
-    parser.add_argument("openapi", nargs="?", default="")
-    given = parser.parse_args()
-    asyncio.run(serve(given.port, given.latency_s, given.slots, Path(given.openapi) if given.openapi else None))
