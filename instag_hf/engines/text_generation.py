@@ -9,8 +9,8 @@ import inspect
 from typing import Any
 
 from instag_hf.engines import Request
-from instag_hf.engines.transport import up_to
 from instag_hf.engines.threads import in_thread
+from instag_hf.engines.transport import up_to
 from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
 from instag_hf.parsing import TAG_LIST_REGEX
 from instag_hf.replies import Reply
