@@ -47,7 +47,7 @@ def test_every_recipe_is_asked_as_tgi_describes(tgi, recipe):
 def test_sampling_stops_seed_and_adapter_are_sent_as_tgi_takes_them(tgi):
     from instag_hf.engines import Sampling
 
-    drawn = Sampling(max_tokens=32, temperature=0.7, top_p=0.9, stop=("a", "b", "c", "d", "e"), seed=7)
+    drawn = Sampling(max_tokens=32, temperature=0.7, top_p=0.9, stop=("@a", "@b", "@c", "@d", "@e"), seed=7)
     assert Tagger(recipe="embedded", sampling=drawn, adapter="mine")(ROW)[TAGS]
     assert Tagger(recipe="open", sampling=drawn, adapter="mine")(ROW)[TAGS]
 
