@@ -14,6 +14,7 @@ from instag_hf.cli.shown import progress
 from instag_hf.cli.tagging import make_tagger, tagger_options
 
 if TYPE_CHECKING:
+    from instag_hf.tagger import Tagger
     from instag_hf.training.examples import Example
 
 SETTINGS = {  # options of `train-tagger` that are fields of training.Settings
@@ -129,11 +130,7 @@ def train_tagger(
     facts = training.train_tagger(job)
     if dev and not base and "gguf" in job.formats:
         tagger = make_tagger(model=str(output / training.GGUF), recipe=job.recipe, column=column, turns=turns)
-        with progress(len(job.dev), "scoring", tagger) as on_row:
-            facts["scores"] = pipeline.evaluate(pipeline.load(dev), tagger, gold=tags, on_row=on_row)
-        training.record(output, facts)
-        for line in _scores(facts["scores"]):
-            click.echo(line, err=True)
+        training.record(output, facts | {"scores": _score(tagger, dev, tags)})
     click.echo(output / training.RECORD)
 
 
@@ -179,6 +176,17 @@ def eval_tagger(
         return
     for line in _scores(scores):
         click.echo(line)
+
+
+def _score(tagger: "Tagger", dev: str, gold: str) -> dict[str, Any]:
+    from instag_hf import pipeline
+
+    rows = pipeline.load(dev)
+    with progress(len(rows), "scoring", tagger) as on_row:
+        scores = pipeline.evaluate(rows, tagger, gold=gold, on_row=on_row)
+    for line in _scores(scores):
+        click.echo(line, err=True)
+    return scores
 
 
 def _command() -> str:
