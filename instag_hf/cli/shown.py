@@ -16,14 +16,14 @@ SHOWN_ROWS = 120  # a demo prints its whole sample; of a longer dataset the begi
 
 
 @contextlib.contextmanager
-def progress(rows: int, doing: str) -> Iterator[Callable[["Columns"], None]]:
-    """Show one bar with rows/s, failures and the time left."""
+def progress(rows: int, doing: str, unit: str = "row") -> Iterator[Callable[["Columns"], None]]:
+    """Show one bar with rows/s (or what `unit` names), failures and the time left."""
     from tqdm import tqdm
 
     from instag_hf.rows import ERROR
 
     failed = 0
-    with tqdm(total=rows, unit="row", desc=doing, file=sys.stderr, mininterval=0.5) as bar:
+    with tqdm(total=rows, unit=unit, desc=doing, file=sys.stderr, mininterval=0.5) as bar:
 
         def on_row(columns: "Columns") -> None:
             nonlocal failed
