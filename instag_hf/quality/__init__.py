@@ -84,7 +84,7 @@ class Outcome:
         n, z2 = self.judged, 1.959964**2
         middle = (self.share + z2 / (2 * n)) / (1 + z2 / n)
         half = math.sqrt(z2 * (self.share * (1 - self.share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return max(0.0, min(self.share, middle - half)), min(1.0, max(self.share, middle + half))  # rounding aside
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
