@@ -1,5 +1,6 @@
 """The quality of tags: cases drawn, judged by a stand-in judge, failed in every way, and counted."""
 
+import asyncio
 import dataclasses
 import hashlib
 import json
@@ -370,6 +371,38 @@ def test_many_cases_are_asked_at_once(clean_home, monkeypatch):
     assert Counter(seen) == Counter(verdicts.values())
 
 
+def test_tgi_judges_too(shared_data, clean_home, monkeypatch):
+    cases = draw(topics(60), 10).cases
+    with TaggingServer(openapi=shared_data / "tgi" / "openapi.json") as server:
+        monkeypatch.setenv("INSTAG_URL", server.url)
+        found = score(cases, Judge(engine="tgi", model="stand-in").judge(cases))
+        assert server.counts().invalid == []
+    assert (found.precision.share, found.precision_control.share) == (1.0, 0.0)
+
+
+def test_a_real_model_too_small_to_judge_gives_verdicts_or_failures(clean_home):
+    from instag_hf.engines import Sampling
+    from instag_hf.engines.embedded import find_base
+
+    cases = draw(topics(10), 3, controls="none").cases
+    judge = Judge(engine="embedded", model=str(find_base()), sampling=Sampling(max_tokens=24))
+    verdicts = judge.judge(cases)
+    assert set(verdicts) == {case.id for case in cases}
+    for case in cases:
+        wrong, failure = verdicts[case.id]
+        assert (wrong is None) == bool(failure)
+        assert wrong is None or set(wrong) <= set(range(len(case.items)))
+        assert not failure or failure.partition(":")[0] in {"reply", "parse", "range", "truncated"}
+    assert judge.name.startswith("SmolLM2")
+
+
+def test_a_judge_works_inside_a_running_loop(judge):
+    async def notebook():
+        return judge.judge(draw(topics(30), 5).cases)
+
+    assert all(verdict.good is not None for verdict in asyncio.run(notebook()).values())
+
+
 def test_no_case_asks_nobody(clean_home):
     assert Judge(engine="openai", model="nobody").judge([]) == {}
 
@@ -409,6 +442,7 @@ def test_the_prompts_have_the_version_they_are_kept_under():
     ("fields", "message"),
     [
         pytest.param({"engine": "oracle"}, "quality: expected an engine of", id="engine"),
+        pytest.param({"engine": "text_generation"}, "quality: expected an engine of", id="no chats"),
         pytest.param({"engine": "embedded"}, "quality: expected a chat model to judge, found", id="our tagger"),
         pytest.param({"engine": "openai"}, "quality: engine openai needs the model's id", id="no model"),
     ],

@@ -72,7 +72,7 @@ def check_quality(
 
     \b
     Example:
-        instag quality tagged.jsonl --tags tags --n 40 --seed 0 --sheet cases.csv
+        instag quality tagged.jsonl --tags tags --n 40 --controls random --sheet cases.csv
     """
     if bool(source) == bool(filled):
         raise click.UsageError("expected either INPUT, to draw cases from, or --from-sheet, which holds them")

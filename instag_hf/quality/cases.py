@@ -179,7 +179,8 @@ def _check(tagged: object, *, n: int, instructions: int, turns: str, controls: s
     import datasets
 
     if not isinstance(tagged, datasets.Dataset):
-        raise InputError(f"quality: expected a Dataset to draw from, found {type(tagged).__name__}.")
+        found = type(tagged).__name__
+        raise InputError(f"quality: expected a Dataset to draw from, found {found}. Take one split, not streaming.")
     if n < 1 or instructions < 2:
         raise InputError(f"quality: expected n from 1 and instructions from 2, found {n} and {instructions}.")
     for value, known in ((turns, TURN_POLICIES), (controls, CONTROLS)):

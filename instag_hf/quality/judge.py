@@ -53,6 +53,8 @@ else there, or says nothing about what the query intends.
 }
 FIELDS = {"precision": ("query", "tags"), "consistency": ("tag", "queries")}
 
+CHATTING = tuple(kind for kind in KINDS if kind != "text_generation")  # its client takes raw prompts alone
+
 _FLAT_OBJECT = re.compile(r"\{[^{}]*\}")
 
 
@@ -61,7 +63,7 @@ class Judge:
     """A model that says which tags of a query, or which queries of a tag, do not fit.
 
     Attributes:
-        engine: Where it runs, one of `engines.KINDS` that takes chats; `INSTAG_ENGINE`, else "openai".
+        engine: Where it runs, one of `CHATTING`; `INSTAG_ENGINE`, else "openai".
         model: The model's id as the server knows it, or the path of a GGUF file; `INSTAG_MODEL`.
         revision: Which version of the model; for "embedded" the hash of its file, always.
         sampling: How replies are drawn; greedy by default. A reply cut by its length is asked for once more with twice
@@ -85,8 +87,8 @@ class Judge:
     def __post_init__(self) -> None:
         """Fill in the defaults, so that the fields say all that is asked."""
         engine = self.engine or os.environ.get("INSTAG_ENGINE") or "openai"
-        if engine not in KINDS:
-            raise InputError(f"quality: expected an engine of {list(KINDS)}, found {engine!r}.")
+        if engine not in CHATTING:
+            raise InputError(f"quality: expected an engine of {list(CHATTING)}, found {engine!r}.")
         model, revision = identity(
             engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision, who="quality"
         )
