@@ -380,6 +380,7 @@ def test_tgi_judges_too(shared_data, clean_home, monkeypatch):
     assert (found.precision.share, found.precision_control.share) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_real_model_too_small_to_judge_gives_verdicts_or_failures(clean_home):
     from instag_hf.engines import Sampling
     from instag_hf.engines.embedded import find_base
