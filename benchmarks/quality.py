@@ -58,8 +58,9 @@ def measure(rows, n):
         return result, cases / took_s
 
     path = f"{os.environ['INSTAG_HOME']}/rows.parquet"
-    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import quality; quality.generate({rows}, {path!r})"
-    subprocess.run([sys.executable, "-c", code], check=True)  # in another process, whose memory is not ours
+    code = f"import quality; quality.generate({rows}, {path!r})"
+    here = os.path.dirname(os.path.abspath(__file__))  # in another process, whose memory is not ours
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {here!r}); {code}"], check=True)
     data = load_dataset("parquet", data_files=path, split="train")
     print(f"{'':<44}{'seconds':>9}{'cases/s':>11}{'peak MB':>9}")
     sample, _ = timed(f"draw from {rows:,} rows", lambda: draw_cases(data, n, controls="random"), 4 * n)
