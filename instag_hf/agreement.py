@@ -1,4 +1,4 @@
-"""How far two sets of tags agree: precision, recall and F1, by exact match and by the paper's fuzzy match.
+"""How far two sets of tags agree, and how far raters do: precision, recall and F1, Cohen's and Fleiss' kappa.
 
 Predicted and gold tags of a query are sets. Exactly, a tag is right if gold has the same; fuzzily, if its embedding's
 cosine with any gold tag is above 0.8 (paper section 5). The paper does not say how fuzzy recall is counted; here it
@@ -6,9 +6,9 @@ is the share of gold tags that any predicted tag meets, and F1 is the harmonic m
 """
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from instag_hf.errors import InputError
 
 THRESHOLD = 0.8
 RESAMPLES = 1000
+
+T = TypeVar("T", bound=Hashable)
 
 
 class Score(NamedTuple):
@@ -146,3 +148,68 @@ def _interval(counts: np.ndarray, seed: int) -> tuple[float, float]:
     f1 = [_micro(counts[draw.integers(0, len(counts), len(counts))]).f1 for _ in range(RESAMPLES)]
     low, high = np.quantile(f1, [0.025, 0.975])
     return float(low), float(high)
+
+
+def majority(votes: Sequence[T]) -> T | None:
+    """Return what more than half of the votes are for; `None` where nothing has so many.
+
+    Example:
+        >>> majority([True, True, False]), majority([True, False])
+        (True, None)
+    """
+    value, most = Counter(votes).most_common(1)[0] if votes else (None, 0)
+    return value if 2 * most > len(votes) else None
+
+
+def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float | None:
+    """Measure how far two raters agree beyond chance (Cohen 1960).
+
+    Args:
+        first: One rater's answer to each case.
+        second: The other's answers to the same cases, in the same order.
+
+    Returns:
+        At most 1, which is full agreement; 0 is what chance alone would give. `None` where both gave one and the same
+        answer throughout: chance alone would agree just as well then, so kappa has nothing to say.
+
+    Raises:
+        InputError: The lists are empty or of different lengths.
+
+    Example:
+        >>> cohen_kappa("yynn", "ynnn")
+        0.5
+    """
+    if not len(first) or len(first) != len(second):
+        raise InputError(f"cohen_kappa: expected two answers for each case, found {len(first)} and {len(second)}.")
+    cases, own, other = len(first), Counter(first), Counter(second)
+    agreed = sum(a == b for a, b in zip(first, second, strict=True))
+    chance = sum(own[answer] * other[answer] for answer in own)  # of cases², so that all numbers stay whole
+    return None if chance == cases**2 else (cases * agreed - chance) / (cases**2 - chance)
+
+
+def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float | None:
+    """Measure how far several raters agree beyond chance (Fleiss 1971); they need not be the same for each case.
+
+    Args:
+        ratings: The answers to each case, of as many raters for each; their order does not matter.
+
+    Returns:
+        At most 1; `None` where all answers to all cases are one and the same, as for `cohen_kappa`.
+
+    Raises:
+        InputError: There is no case, or cases have different numbers of raters, or fewer than two.
+
+    Example:
+        >>> fleiss_kappa(["yyy", "nnn", "yyn", "ynn"])
+        0.3333333333333333
+    """
+    sizes = sorted({len(answers) for answers in ratings})
+    if len(sizes) != 1 or sizes[0] < 2:
+        raise InputError(f"fleiss_kappa: expected as many raters for each case, two at least, found {sizes}.")
+    counted = [Counter(answers) for answers in ratings]
+    raters, answers = sizes[0], sizes[0] * len(ratings)
+    pairs = sum(count**2 for counts in counted for count in counts.values()) - answers
+    chance = sum(count**2 for count in sum(counted, Counter()).values())  # of answers², so that numbers stay whole
+    if chance == answers**2:
+        return None
+    return (pairs * answers - (raters - 1) * chance) / ((raters - 1) * (answers**2 - chance))

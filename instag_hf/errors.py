@@ -49,7 +49,8 @@ class RowError(RowFailure):
 class ReplyError(RowFailure):
     """A reply holds no tags in the format asked for.
 
-    Its kind is "parse" (not of the format), "truncated" (cut by its length) or "reply" (an empty list).
+    Its kind is "parse" (not of the format), "truncated" (cut by its length) or "reply" (an empty list); a judge's also
+    "range" (it names what was not asked about).
     """
 
     kind = "parse"

@@ -146,7 +146,7 @@ def _compact(reply: str, cut: bool) -> tuple[list[tuple[str, str]], bool]:
 
 
 def _json(reply: str, cut: bool) -> tuple[list[tuple[str, str]], bool]:
-    text = _THOUGHTS.sub("", reply)
+    text = THOUGHTS.sub("", reply)
     start = 0
     while (opening := _OPENING.search(text, start)) is not None:
         reader = _Reader(text, opening.start())
@@ -199,7 +199,7 @@ def _pair(item: object) -> tuple[str, str] | None:
     return item["tag"], explanation if isinstance(explanation, str) else ""
 
 
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _OPENING = re.compile(r"[\[{]")
 _NEXT_OBJECT = re.compile(r"[\s,]*\{")
 _BLANK = re.compile(r"\s*")

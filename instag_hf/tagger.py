@@ -95,7 +95,7 @@ class Tagger:
             raise InputError(f"tagger: expected an engine of {list(KINDS)}, found {engine!r}.")
         if self.turns not in TURN_POLICIES:
             raise InputError(f"tagger: expected turns of {list(TURN_POLICIES)}, found {self.turns!r}.")
-        model, revision = _identity(engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision)
+        model, revision = identity(engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision)
         recipe = self.recipe or ("embedded" if engine == "embedded" else recipe_for(model))
         recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
         structured = engine == "tgi" and recipe.format == "json" if self.structured is None else self.structured
@@ -112,7 +112,7 @@ class Tagger:
 
     def __call__(self, row: Row) -> Columns:
         """Tag one row and return its new columns as plain Python values, always exactly one row's."""
-        return _run(self._tag_row(row))
+        return run(self._tag_row(row))
 
     @property
     def tag(self) -> Callable[[Row], Awaitable[Columns]]:
@@ -164,8 +164,7 @@ class Tagger:
     @property
     def model_name(self) -> str:
         """The model's id; of a file its name without the folder, which differs between machines."""
-        here = self.engine in {"embedded", "local"} and os.path.exists(self.model)
-        return os.path.basename(self.model) if here else self.model
+        return model_name(self.engine, self.model)
 
     async def _tag(self, rows: Row) -> Columns:
         try:
@@ -301,7 +300,17 @@ def _name(tagger: Tagger) -> str:
     return f"{tagger.model_name}{at}/{tagger.recipe_used.name}#{tagger.hash}"
 
 
-def _identity(engine: str, model: str, revision: str) -> tuple[str, str]:
+def model_name(engine: str, model: str) -> str:
+    """Name a model the same on every machine: a file by its name alone."""
+    return os.path.basename(model) if engine in {"embedded", "local"} and os.path.exists(model) else model
+
+
+def identity(engine: str, model: str, revision: str, *, who: str = "tagger") -> tuple[str, str]:
+    """Return the model and the revision that an engine will run; `who` begins the message of an error.
+
+    Raises:
+        InputError: The engine needs a model's id, or there is no such file.
+    """
     from instag_hf.engines import embedded
 
     if engine == "embedded":
@@ -314,7 +323,7 @@ def _identity(engine: str, model: str, revision: str) -> tuple[str, str]:
         served = served_models()
         reports = f" The server reports {served}." if served else ""
         raise InputError(
-            f"tagger: engine {engine} needs the model's id. Give model= (--model) or set INSTAG_MODEL.{reports}"
+            f"{who}: engine {engine} needs the model's id. Give model= (--model) or set INSTAG_MODEL.{reports}"
         )
     return model, revision
 
@@ -403,7 +412,8 @@ def _allow_nested_loop() -> None:
         ) from error
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, also where a loop is running."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
 
-from instag_hf.agreement import Score, tag_f1
+from instag_hf.agreement import Score, cohen_kappa, fleiss_kappa, majority, tag_f1
 from instag_hf.embeddings import embed
 from instag_hf.errors import InputError
 
@@ -112,3 +113,102 @@ def test_two_annotators_of_the_shared_set_would_score_one_on_themselves(shared_d
 
 def test_embeddings_of_no_tags_are_empty():
     assert embed([]).shape == (0, 0)
+
+
+# Raters
+
+ANSWERS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=40)
+
+
+@given(ANSWERS)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's, where one answer is all there is
+def test_cohens_kappa_equals_scikit_learns(pairs):
+    first, second = zip(*pairs, strict=True)
+    found, theirs = cohen_kappa(first, second), cohen_kappa_score(first, second)
+    assert (found is None) == bool(np.isnan(theirs)) == (len({*first, *second}) == 1)
+    if found is not None:
+        assert found == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("table", "kappa"),
+    [
+        # Both say yes, only the first, only the second, neither: worked examples of Wikipedia's "Cohen's kappa".
+        pytest.param((20, 5, 10, 15), 0.4, id="50 proposals"),
+        pytest.param((45, 15, 25, 15), 0.1304, id="same percentage, lower kappa"),
+        pytest.param((25, 35, 5, 35), 0.2593, id="same percentage, higher kappa"),
+    ],
+)
+def test_cohens_kappa_of_published_examples(table, kappa):
+    pairs = [pair for pair, count in zip(("yy", "yn", "ny", "nn"), table, strict=True) for _ in range(count)]
+    assert cohen_kappa(*zip(*pairs, strict=True)) == pytest.approx(kappa, abs=5e-5)
+
+
+# One row a subject, one column a category, in it how many raters chose it.
+TEXTBOOK = (
+    """0 0 0 0 14; 0 2 6 4 2; 0 0 3 5 6; 0 3 9 2 0; 2 2 8 1 1; 7 7 0 0 0; 3 2 6 3 0; 2 5 3 2 2; 6 5 2 1 0; 0 2 2 3 7"""
+)
+DIAGNOSES = """0 0 0 6 0; 0 3 0 0 3; 0 1 4 0 1; 0 0 0 0 6; 0 3 0 3 0; 2 0 4 0 0; 0 0 4 0 2; 2 0 3 1 0; 2 0 0 4 0; 0 0 0 0 6;
+1 0 0 5 0; 1 1 0 4 0; 0 3 3 0 0; 1 0 0 5 0; 0 2 0 3 1; 0 0 5 0 1; 3 0 0 1 2; 5 1 0 0 0; 0 2 0 4 0; 1 0 2 0 3;
+0 0 0 0 6; 0 1 0 5 0; 0 2 0 1 3; 2 0 0 4 0; 1 0 0 4 1; 0 5 0 1 0; 4 0 0 0 2; 0 2 0 4 0; 1 0 5 0 0; 0 0 0 0 6"""
+
+
+def ratings_of(table):
+    rows = [[int(count) for count in row.split()] for row in table.split(";")]
+    return [[category for category, count in enumerate(row) for _ in range(count)] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("table", "shape", "kappa"),
+    [
+        pytest.param(TEXTBOOK, (10, 14), 0.210, id="14 raters of 10 subjects"),
+        pytest.param(DIAGNOSES, (30, 6), 0.430, id="6 psychiatrists of 30 patients"),  # Fleiss 1971
+    ],
+)
+def test_fleiss_kappa_of_published_examples(table, shape, kappa):
+    ratings = ratings_of(table)
+    assert (len(ratings), len(ratings[0])) == shape
+    assert fleiss_kappa(ratings) == pytest.approx(kappa, abs=5e-4)
+
+
+@given(
+    st.integers(2, 5).flatmap(
+        lambda raters: st.lists(
+            st.lists(st.sampled_from("abc"), min_size=raters, max_size=raters), min_size=1, max_size=12
+        )
+    )
+)
+def test_fleiss_kappa_equals_a_slow_recount(ratings):
+    """Pair by pair: how often two raters of a case agree, and how often two answers drawn from all do."""
+    pairs = [a == b for case in ratings for i, a in enumerate(case) for j, b in enumerate(case) if i != j]
+    answers = [answer for case in ratings for answer in case]
+    seen, chance = np.mean(pairs), np.mean([a == b for a in answers for b in answers])
+    found = fleiss_kappa(ratings)
+    assert (found is None) == (len(set(answers)) == 1)
+    if found is not None:
+        assert found == pytest.approx((seen - chance) / (1 - chance))
+
+
+def test_full_agreement_is_one_unless_there_is_only_one_answer():
+    assert cohen_kappa("abca", "abca") == fleiss_kappa(["aaa", "bbb"]) == 1.0
+    assert cohen_kappa("aaa", "aaa") is fleiss_kappa(["aaa", "aaa"]) is None
+    assert cohen_kappa("aaa", "bbb") == 0.0  # one answer each, never the same: as chance would have it
+    assert cohen_kappa("aaa", "aab") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("votes", "winner"),
+    [("", None), ("a", "a"), ("ab", None), ("aab", "a"), ("aabc", None), ([True, False, False], False)],
+)
+def test_majority_is_more_than_half(votes, winner):
+    assert majority(votes) is winner or majority(votes) == winner
+
+
+@pytest.mark.parametrize("ratings", [[], ["a"], ["ab", "abc"]])
+def test_ratings_that_do_not_fit_are_refused(ratings):
+    with pytest.raises(InputError, match="fleiss_kappa: expected as many raters for each case"):
+        fleiss_kappa(ratings)
+    with pytest.raises(InputError, match="cohen_kappa: expected two answers for each case"):
+        cohen_kappa("ab", "a")
+    with pytest.raises(InputError, match="found 0 and 0"):
+        cohen_kappa("", "")

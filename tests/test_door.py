@@ -25,6 +25,7 @@ def help_of(*words):
         pytest.param("import instag_hf", id="import"),
         pytest.param(help_of(), id="help"),
         pytest.param(help_of("tag"), id="tag help"),
+        pytest.param(help_of("quality"), id="quality help"),
     ],
 )
 def test_door_loads_nothing_heavy(code):

@@ -17,8 +17,10 @@ SHOWN_ROWS = 120  # a demo prints its whole sample; of a longer dataset the begi
 
 
 @contextlib.contextmanager
-def progress(rows: int, doing: str, tagger: "Tagger") -> Iterator[Callable[["Columns"], None]]:
-    """Show one bar with rows/s, failures, the time left, and what the tagger's server says of its own work."""
+def progress(
+    rows: int, doing: str, tagger: "Tagger | None" = None, *, unit: str = "row"
+) -> Iterator[Callable[["Columns"], None]]:
+    """Show one bar with rows/s (or what `unit` names), failures, the time left, and what a tagger's server says."""
     from tqdm import tqdm
 
     from instag_hf.rows import ERROR
@@ -26,14 +28,14 @@ def progress(rows: int, doing: str, tagger: "Tagger") -> Iterator[Callable[["Col
     failed, started = 0, time.monotonic()
 
     def said() -> dict[str, str]:
-        telemetry = tagger.telemetry()
-        if telemetry is None or not telemetry.tokens:
+        telemetry = tagger and tagger.telemetry()
+        if not telemetry or not telemetry.tokens:
             return {}
         speed = telemetry.tokens / (time.monotonic() - started)
         queued = {} if telemetry.queue_s is None else {"queued": f"{telemetry.queue_s:.2f}s"}
         return {"tokens/s": f"{speed:,.0f}", **queued}
 
-    with tqdm(total=rows, unit="row", desc=doing, file=sys.stderr, mininterval=0.5) as bar:
+    with tqdm(total=rows, unit=unit, desc=doing, file=sys.stderr, mininterval=0.5) as bar:
 
         def on_row(columns: "Columns") -> None:
             nonlocal failed

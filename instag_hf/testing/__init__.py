@@ -31,7 +31,7 @@ class Rule:
     Attributes:
         contains: The text; "" is in every prompt.
         status: The HTTP status; other than 200 it comes without a reply.
-        reply: What is answered; the prompt's own tags if not given.
+        reply: What is answered; the prompt's own tags, or a judge's verdict, if not given.
         finish_reason: "stop" or "length".
         times: How often the rule holds before it is forgotten; `None` is always.
         headers: Headers sent with the answer.
@@ -67,7 +67,7 @@ class TaggingServer:
     """A tagging server in a process of its own, on 127.0.0.1, speaking OpenAI's completions and TGI's `/generate`.
 
     A chat, and a prompt with a grammar, is answered with the paper's JSON list, another raw prompt with the compact
-    format.
+    format. It is a judge too: to it, a tag fits a query just where it stands in the query's text.
     """
 
     def __init__(self, *, latency_s: float = 0.0, port: int = 0, openapi: Path | None = None, slots: int = 0) -> None:

@@ -25,6 +25,22 @@ def tags_of(prompt: str) -> list[str]:
     return list(dict.fromkeys(WORDS[byte % len(WORDS)] for byte in digest[1 : 2 + digest[0] % 5]))
 
 
+def verdict_of(message: str) -> str | None:
+    """Decide a case as a judge who is always right, if a tag fits a query just where it stands in its text.
+
+    Returns `None` where the message is no case of `quality.Judge`.
+    """
+    try:
+        case = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(case, dict) or set(case) not in ({"query", "tags"}, {"tag", "queries"}):
+        return None
+    items = case.get("tags") or case["queries"]
+    pairs = {number: (case.get("tag", item), case.get("query", item)) for number, item in items.items()}
+    return json.dumps({"wrong": [int(number) for number, (tag, query) in pairs.items() if tag not in query]})
+
+
 PLAIN: dict[str, Any] = {"status": 200, "reply": None, "finish_reason": "stop", "headers": {}, "fault": ""}
 MODEL = "stand-in"
 SLOW_S = 60.0
@@ -97,6 +113,7 @@ class Server:
         as_json = chat or (generate and body.get("parameters", {}).get("grammar"))
         tags = tags_of(prompt)
         own = json.dumps([{"tag": tag, "explanation": ""} for tag in tags]) if as_json else "; ".join(tags)
+        own = (verdict_of(body["messages"][-1]["content"]) if chat else None) or own
         text = own if rule["reply"] is None else rule["reply"]
         self.answered[hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()] += 1
         if generate:
