@@ -7,17 +7,17 @@ import asyncio
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import os
 import sys
 import weakref
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect, env_number
+from instag_hf.engines.loops import allow_nested_loop, in_turn, run
 from instag_hf.errors import EngineError, InputError, InstagError, ReplyError, RowError, RowFailure
 from instag_hf.parsing import GRAMMAR, PARSER, Parsed, parse
 from instag_hf.prompts import Recipe, load_recipe, recipe_for
@@ -45,7 +45,6 @@ FACTS = ("engine", "model", "revision", "adapter", "recipe", "structured", "samp
 
 Row = Mapping[str, Any]
 Columns = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +122,7 @@ class Tagger:
         Raises:
             InputError: The running loop is one that cannot be patched.
         """
-        _allow_nested_loop()
+        allow_nested_loop()
         return self._tag
 
     @property
@@ -168,7 +167,7 @@ class Tagger:
 
     async def _tag(self, rows: Row) -> Columns:
         try:
-            return await _in_turn(self._tag_rows(rows))
+            return await in_turn(self._tag_rows(rows))
         except InstagError:
             # It stops the run. `map` looks at the first of its tasks only; asyncio would complain about all others.
             task = asyncio.current_task()
@@ -340,40 +339,6 @@ def _remember(opened: Store, tagger: Tagger) -> None:
         _remembered.add((opened.path, tagger.hash))
 
 
-# The calls of `Tagger.tag` under way in each loop, in the order they began; a call's future is set when it may return.
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, asyncio.Future[None] | None]] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-async def _in_turn(work: Awaitable[T]) -> T:
-    """Finish after all calls that began before this one, and at once with those after it that are done.
-
-    While its oldest row is not done but a later one is, `map` goes round without a pause, a whole core's worth, which
-    an embedded engine then lacks. Rows that finish in their order never let it.
-    """
-    loop = asyncio.get_running_loop()
-    turns = _turns.setdefault(loop, {})
-    me = object()
-    turns[me] = None  # still at work
-    try:
-        result = await work
-        if next(iter(turns)) is not me:
-            turns[me] = mine = loop.create_future()
-            await mine
-        return result
-    finally:
-        turns.pop(me, None)
-        _let_go(turns)
-
-
-def _let_go(turns: dict[object, asyncio.Future[None] | None]) -> None:
-    for me, waits in list(itertools.takewhile(lambda turn: turn[1] is not None, turns.items())):
-        del turns[me]
-        if waits is not None and not waits.done():
-            waits.set_result(None)
-
-
 def _kind(rows: Row) -> str:
     """Name what `map` handed over, without importing `datasets`: whoever hands over its rows has imported it."""
     formatting = sys.modules.get("datasets.formatting.formatting")
@@ -393,30 +358,3 @@ def _typed(columns: Columns, *, many: bool) -> Columns:
         for name, kind in kinds.items()
     }
     return {**columns, **arrays}
-
-
-def _allow_nested_loop() -> None:
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    import nest_asyncio2
-
-    try:
-        nest_asyncio2.apply(loop)
-    except ValueError as error:
-        raise InputError(
-            f"tag: expected an asyncio event loop, found {type(loop).__module__}.{type(loop).__name__}, "
-            "inside which map cannot run a coroutine. Take tag = instag.tag before the loop starts and give map "
-            "num_proc=1, or run map in a thread with asyncio.to_thread."
-        ) from error
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also where a loop is running."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    _allow_nested_loop()
-    return loop.run_until_complete(work)

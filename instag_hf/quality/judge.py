@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect, embedded, env_number, session
+from instag_hf.engines.loops import run
 from instag_hf.errors import EngineError, InputError, ReplyError, RowFailure
 from instag_hf.parsing import THOUGHTS
 from instag_hf.prompts import Message
 from instag_hf.quality.cases import Case, Verdict
 from instag_hf.replies import Store, store
-from instag_hf.tagger import WINDOW, identity, model_name, run
+from instag_hf.tagger import WINDOW, identity, model_name
 
 PROMPTS = "1"  # state of every Judge: raise it when a word below or the reading of replies changes
 
