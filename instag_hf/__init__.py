@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from instag_hf.agreement import tag_f1
+    from instag_hf.analysis import Report, report
     from instag_hf.engines import Sampling
     from instag_hf.errors import (
         EngineError,
@@ -45,6 +46,8 @@ _ROOMS = {
     "load_recipe": "prompts",
     "Tagger": "tagger",
     "tag_f1": "agreement",
+    "Report": "analysis",
+    "report": "analysis",
 }
 
 __all__ = [
@@ -55,6 +58,7 @@ __all__ = [
     "Recipe",
     "RefusedError",
     "ReplyError",
+    "Report",
     "RowError",
     "RowFailure",
     "Sampling",
@@ -63,6 +67,7 @@ __all__ = [
     "Unreachable",
     "load_recipe",
     "metric",
+    "report",
     "tag",
     "tag_f1",
 ]

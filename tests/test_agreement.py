@@ -98,7 +98,7 @@ def test_the_metric_loads_offline_and_has_the_same_numbers(monkeypatch):
     assert found["f1"] == plain.exact.f1 == pytest.approx(0.4)
     assert found["fuzzy_f1"] == plain.fuzzy.f1 > plain.exact.f1
     assert found["macro_f1"] == plain.exact_macro.f1
-    with pytest.raises(InputError, match=r"expected one of \['tag_f1'\], found '../errors'"):
+    with pytest.raises(InputError, match=r"expected one of .*'tag_f1'\], found '../errors'"):
         instag.metric("../errors")
 
 

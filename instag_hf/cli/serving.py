@@ -5,8 +5,8 @@ import json
 
 import click
 
-from instag_hf.cli.shown import fit
 from instag_hf.cli.tagging import make_tagger, tagger_options
+from instag_hf.rows import fit
 
 SIGNS = {"ok": "ok   ", "warning": "warn ", "error": "ERROR"}
 

@@ -3,10 +3,11 @@
 import contextlib
 import sys
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+from instag_hf.rows import fit
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -65,15 +66,3 @@ def table(tagged: "Dataset") -> Iterator[str]:
         yield f"{fit(asked, 52)}  {fit(told, 100).rstrip()}"
     if len(shown) < len(tagged):
         yield f"… and {len(tagged) - len(shown):,} more rows"
-
-
-def fit(text: str, width: int) -> str:
-    """Cut and pad text to columns of a terminal, without the control characters that a dataset may hold."""
-    plain = " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in text).split())
-    fitted, used = "", 0
-    for char in plain:
-        wide = 2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1
-        if used + wide > width - 1:
-            return fitted + "…" + " " * (width - used - 1)
-        fitted, used = fitted + char, used + wide
-    return fitted + " " * (width - used)

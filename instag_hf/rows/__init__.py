@@ -6,6 +6,7 @@ training and reporting must cut alike.
 
 import ast
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -149,6 +150,23 @@ def cut(query: str, max_bytes: int) -> str:
         return query
     head = max_bytes * 3 // 4
     return data[:head].decode(errors="ignore") + data[head - max_bytes :].decode(errors="ignore")
+
+
+def fit(text: str, width: int) -> str:
+    """Cut and pad text to columns of a terminal, without the control characters that a dataset may hold.
+
+    Args:
+        text: Text of a dataset or a model.
+        width: Columns; wide characters take two.
+    """
+    plain = " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in text).split())
+    fitted, used = "", 0
+    for char in plain:
+        wide = 2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1
+        if used + wide > width - 1:
+            return fitted + "…" + " " * (width - used - 1)
+        fitted, used = fitted + char, used + wide
+    return fitted + " " * (width - used)
 
 
 def _text(value: object, name: str, *, blank: bool = False) -> str:
