@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf.cli.shown import progress
+from instag_hf.rows import fit
 
 if TYPE_CHECKING:
     from instag_hf.quality import Case, Drift, Judge, Quality, Raters, Sample, Verdict
