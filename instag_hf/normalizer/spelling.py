@@ -1,0 +1,222 @@
+"""When two tags are one tag written differently: case, symbols, compounds, inflection, British and American.
+
+The paper lower-cases, replaces special characters by spaces and stems (section 3.2). Taken literally this merges `c`,
+`c++` and `c#`, and Porter's stems merge `animal` with `animation`. So symbols that belong to a name stay in the key, and
+of the words that share a stem only those that differ by their inflection are one.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from instag_hf.errors import InputError, MissingError
+
+STEMMERS = ("porter", "snowball", "none")
+
+_APOSTROPHES = dict.fromkeys(map(ord, "'’ʼ`´"))
+_SEPARATORS = frozenset(',;:/\\"!?.|…·•«»')
+# Endings of one stem by which a word may differ from another and still be the same word.
+_INFLECTIONS = frozenset({"", "s", "es", "e", "ed", "d", "ing", "y", "ies", "ied", "i"})
+_NOUNS_OF_VERBS = frozenset({"e", "al", "als", "ing", "ed", "es"})  # retrieve, retrieval (paper, Tab. 1)
+# These look inflected and are words of their own.
+_OWN = frozenset(
+    "news goods customs arms glasses meaning marketing engineering accounting banking clothing wedding evening housing "
+    "being united spirits contents manners minutes".split()
+)
+_IRREGULAR = {
+    "children": "child", "men": "man", "women": "woman", "feet": "foot", "mice": "mouse", "lives": "life",
+    "leaves": "leaf", "wolves": "wolf", "criteria": "criterion", "phenomena": "phenomenon", "media": "medium",
+    "bacteria": "bacterium", "curricula": "curriculum", "matrices": "matrix", "vertices": "vertex",
+    "indices": "index", "appendices": "appendix", "analyses": "analysis", "hypotheses": "hypothesis",
+    "theses": "thesis", "crises": "crisis", "diagnoses": "diagnosis", "syntheses": "synthesis",
+    "parentheses": "parenthesis", "formulae": "formula", "fungi": "fungus", "stimuli": "stimulus", "radii": "radius",
+    "written": "write", "wrote": "write", "chosen": "choose", "spoken": "speak", "built": "build", "taught": "teach",
+}  # fmt: skip
+_BRITISH = {
+    "theatre": "theater", "centre": "center", "metre": "meter", "litre": "liter", "fibre": "fiber",
+    "defence": "defense", "offence": "offense", "licence": "license", "grey": "gray", "cheque": "check",
+    "programme": "program", "jewellery": "jewelry", "tyre": "tire", "mould": "mold", "aeroplane": "airplane",
+    "maths": "math", "ageing": "aging", "artefact": "artifact", "sceptic": "skeptic", "pyjamas": "pajamas",
+}  # fmt: skip
+_BRITISH_ENDINGS = (
+    (re.compile(r"(?<=[a-z]{3})our(?=$|s$|ing|ed$|ite|al|able|ful|hood)"), "or"),  # behaviour, not four
+    (re.compile(r"(?<=[a-z]{3})is(?=(e|es|ed|er|ers|ing|ation|ations)$)"), "iz"),
+    (re.compile(r"(?<=[a-z]{3})ys(?=(e|ed|er|ers|ing)$)"), "yz"),
+    (re.compile(r"(?<=[a-z]{3}og)ue(?=s?$)"), ""),
+    (re.compile(r"(?<=travel|cancel|signal)l(?=ing$|ed$|er$|ers$)"), ""),
+    (re.compile(r"(?<=model|label|level|panel)l(?=ing$|ed$|er$|ers$)"), ""),
+)
+
+
+class Spelled(NamedTuple):
+    """A tag as its spelling step sees it: words, their stems, and the key that groups it."""
+
+    words: tuple[str, ...]
+    stems: tuple[str, ...]
+    key: str
+
+
+def tidy(tag: str) -> str:
+    """Write a tag as vocabularies do: NFKC, lower case, single spaces.
+
+    Example:
+        >>> tidy("  Information\\u00a0Retrieval ")
+        'information retrieval'
+    """
+    return " ".join(unicodedata.normalize("NFKC", tag).lower().split())
+
+
+@functools.lru_cache(1 << 18)
+def words(tag: str) -> tuple[str, ...]:
+    """Split a tag into words, keeping the symbols that make a name: c++, c#, .net, a*.
+
+    Letters of any script count, with their marks; apostrophes go, other symbols are spaces. A tag of nothing but symbols
+    is one word.
+
+    Example:
+        >>> words("C++ / .NET, the beginner's how-to")
+        ('c++', '.net', 'the', 'beginners', 'how', 'to')
+    """
+    text = unicodedata.normalize("NFKC", tag).casefold().replace("&", " and ").translate(_APOSTROPHES)
+    found = [word for part in text.split() for word in _words_of(part)]
+    return tuple(found) if found else tuple(text.split()) or (tag,)
+
+
+def _words_of(part: str) -> list[str]:
+    if not any(_is_letter(char) for char in part):
+        return [] if all(_is_separator(char) for char in part) else [part]
+    out = []
+    for at, char in enumerate(part):
+        before, after = out[-1] if out else "", part[at + 1 : at + 2]
+        if _is_letter(char):
+            out.append(char)
+        elif unicodedata.category(char) == "Cf":  # joiners inside words of some scripts
+            continue
+        elif _belongs_to_name(char, before, after, at, len(part)):
+            out.append(char)
+        else:
+            out.append(" ")
+    return "".join(out).split()
+
+
+def _belongs_to_name(char: str, before: str, after: str, at: int, length: int) -> bool:
+    if char in "+#":
+        return bool(before.strip()) and not after.isalpha()
+    if char == ".":
+        return not before.strip() and after.isalpha()
+    if char == "*":
+        return at == 1 and length == 2
+    return char == "%" and before.isdigit()
+
+
+def _is_letter(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LNM"
+
+
+def _is_separator(char: str) -> bool:
+    return char in _SEPARATORS or unicodedata.category(char)[0] in "ZC" or unicodedata.category(char)[:2] in _PAIRED
+
+
+_PAIRED = frozenset({"Pd", "Ps", "Pe", "Pi", "Pf", "Pc"})
+
+
+def speller(stemmer: str = "porter") -> Callable[[str], Spelled]:
+    """Return the function from a tag to its words, stems and key.
+
+    Args:
+        stemmer: "porter" (the paper's), "snowball" (Porter's later English one) or "none".
+
+    Raises:
+        InputError: There is no such stemmer.
+        MissingError: The package with the stemmers is not installed.
+    """
+    if stemmer not in STEMMERS:
+        raise InputError(f"normalizer: expected a stemmer of {list(STEMMERS)}, found {stemmer!r}.")
+    stem = _stem_function(stemmer)
+
+    def spell(tag: str) -> Spelled:
+        found = words(tag)
+        stems = tuple(stem(word) for word in found)
+        return Spelled(found, stems, _joined(stems))
+
+    return spell
+
+
+@functools.lru_cache
+def _stem_function(stemmer: str) -> Callable[[str], str]:
+    if stemmer == "none":
+        return common
+    try:
+        import snowballstemmer
+    except ImportError as error:
+        raise MissingError('normalizer: needs snowballstemmer. pip install "instag-hf[normalize]"') from error
+    made: Any = snowballstemmer.stemmer({"snowball": "english"}.get(stemmer, stemmer))
+    plain: Callable[[str], str] = functools.lru_cache(1 << 18)(lambda word: str(made.stemWord(common(word))))
+    return plain
+
+
+@functools.lru_cache(1 << 18)
+def common(word: str) -> str:
+    """Write a word in its common form: American, and singular where a stemmer does not know the plural.
+
+    Example:
+        >>> common("behaviour"), common("criteria"), common("four")
+        ('behavior', 'criterion', 'four')
+    """
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    for british, american in _BRITISH.items():
+        if word in {british, f"{british}s"}:
+            return american + word[len(british) :]
+    if len(word) > 5 and word.isascii():
+        for pattern, american in _BRITISH_ENDINGS:
+            word = pattern.sub(american, word)
+    return word
+
+
+def _joined(stems: tuple[str, ...]) -> str:
+    """Join stems, so that open, hyphenated and closed compounds are one; numbers stay apart."""
+    text = stems[0]
+    for stem in stems[1:]:
+        text += stem if text[-1].isalpha() and stem[0].isalpha() and len(stem) > 1 and len(text) > 1 else " " + stem
+    return text
+
+
+def differ(one: Spelled, other: Spelled) -> str:
+    """Say why two tags of one key are not the same word, `""` if they are.
+
+    Words of one stem are the same if only their inflection differs; `animal` and `animation` share a stem and no more.
+    """
+    if len(one.words) != len(other.words):  # a compound, of which only the end may be inflected
+        pairs = [("".join(one.words), "".join(other.words))]
+    else:
+        pairs = list(zip(one.words, other.words, strict=True))
+    for a, b in pairs:
+        if not same_word(common(a), common(b)):
+            return f"{a} and {b} share a stem only"
+    return ""
+
+
+@functools.lru_cache(1 << 18)
+def same_word(a: str, b: str) -> bool:
+    """Tell whether two words of one stem differ by inflection only.
+
+    Example:
+        >>> same_word("retrieve", "retrieval"), same_word("animal", "animation")
+        (True, False)
+    """
+    if a == b:
+        return True
+    if {a, b} & _OWN:
+        return False
+    shared = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    ends = {_ending(a, shared), _ending(b, shared)}
+    return ends <= _INFLECTIONS or ends <= _NOUNS_OF_VERBS
+
+
+def _ending(word: str, shared: int) -> str:
+    """Cut what comes after the shared part; a doubled consonant (plan, planning) belongs to the shared part."""
+    end = word[shared:]
+    return end[1:] if len(end) > 1 and shared and end[0] == word[shared - 1] and end[0] not in "aeiou" else end
