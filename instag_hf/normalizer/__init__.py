@@ -205,8 +205,8 @@ class TagNormalizer:
         """Count what becomes of the assignments of a dataset, so that nothing is dropped without a count.
 
         Returns:
-            Assignments that are "known" or "infrequent" (dropped at the fit), and of tags that the fit did not see those
-            of another "spelling", of near "meaning", "kept" and "dropped".
+            Assignments that are "known" or "infrequent" (dropped at the fit), and of tags that the fit did not see
+            those of another "spelling", of near "meaning", "kept" and "dropped".
         """
         tags = read_tags(tagged, self.settings.column, mixed=True)
         found = self._resolver.look_up(tags.names)

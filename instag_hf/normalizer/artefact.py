@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
     Attributes:
         tag: As the tagger wrote it.
-        count: Rows of the fit data that have it.
+        rows: Rows of the fit data that have it.
         canonical: The tag that stands for it; `None` if it was dropped.
         step: The last step that changed it: one of `STEPS`, "review" for an edit by hand, `""` if none did.
         spelled: What the spelling step made of it.
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     """
 
     tag: str
-    count: int
+    rows: int
     canonical: str | None
     step: str = ""
     spelled: str | None = None
@@ -224,8 +224,8 @@ def _check(found: Artefact) -> None:
         seen[entry.tag] += 1
         if seen[entry.tag] > 1:
             raise _wrong(TABLE, place, "each tag once", "it again")
-        if entry.count < 1:
-            raise _wrong(TABLE, f"{place}: count", "a number above 0", entry.count)
+        if entry.rows < 1:
+            raise _wrong(TABLE, f"{place}: rows", "a number above 0", entry.rows)
         if entry.canonical is not None and entry.canonical not in found.vocabulary:
             raise _wrong(TABLE, f"{place}: canonical", f"a tag of {VOCABULARY}", entry.canonical)
         if entry.step not in {"", "review", *STEPS}:

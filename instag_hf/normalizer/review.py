@@ -10,7 +10,7 @@ from instag_hf.errors import InputError
 from instag_hf.normalizer.artefact import Artefact, Entry, ordered
 from instag_hf.rows.columns import TagColumn
 
-COLUMNS = ("tag", "count", "canonical", "step", "why")
+COLUMNS = ("tag", "rows", "canonical", "step", "why")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # what a spreadsheet would run, or take off
 
 
@@ -66,7 +66,7 @@ def _counted(artefact: Artefact, entries: Sequence[Entry]) -> dict[str, int]:
             old[was.canonical].add(was.tag)
         if now.canonical is not None:
             new[now.canonical].add(now.tag)
-    counts = {entry.tag: entry.count for entry in entries}
+    counts = {entry.tag: entry.rows for entry in entries}
     group_of = {tag: canonical for canonical, members in old.items() for tag in members}
     rows = artefact.rows - sum(artefact.failed.values())
     found = {}
@@ -109,13 +109,13 @@ def write(artefact: Artefact, path: Path, sample: int | None = None) -> Path:
     entries = list(artefact.entries)
     if sample is not None:
         entries = [entry for entry in entries if entry.step][:sample]
-    entries.sort(key=lambda entry: (order.get(entry.canonical or "", len(order)), -entry.count, entry.tag))
+    entries.sort(key=lambda entry: (order.get(entry.canonical or "", len(order)), -entry.rows, entry.tag))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
         for entry in entries:
-            cells = (entry.tag, str(entry.count), entry.canonical or "", entry.step, why(entry))
+            cells = (entry.tag, str(entry.rows), entry.canonical or "", entry.step, why(entry))
             lines.writerow([_safe(cell) for cell in cells])
     return path
 

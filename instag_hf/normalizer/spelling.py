@@ -1,8 +1,8 @@
 """When two tags are one tag written differently: case, symbols, compounds, inflection, British and American.
 
 The paper lower-cases, replaces special characters by spaces and stems (section 3.2). Taken literally this merges `c`,
-`c++` and `c#`, and Porter's stems merge `animal` with `animation`. So symbols that belong to a name stay in the key, and
-of the words that share a stem only those that differ by their inflection are one.
+`c++` and `c#`, and Porter's stems merge `animal` with `animation`. So symbols that belong to a name stay in the key,
+and of the words that share a stem only those that differ by their inflection are one.
 """
 
 import functools
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from instag_hf.errors import InputError, MissingError
+from instag_hf.normalizer import lexicon
 
 STEMMERS = ("porter", "snowball", "none")
 
@@ -20,26 +21,10 @@ _SEPARATORS = frozenset(',;:/\\"!?.|…·•«»')
 # Endings of one stem by which a word may differ from another and still be the same word.
 _INFLECTIONS = frozenset({"", "s", "es", "e", "ed", "d", "ing", "y", "ies", "ied", "i"})
 _NOUNS_OF_VERBS = frozenset({"e", "al", "als", "ing", "ed", "es"})  # retrieve, retrieval (paper, Tab. 1)
-# These look inflected and are words of their own.
-_OWN = frozenset(
-    "news goods customs arms glasses meaning marketing engineering accounting banking clothing wedding evening housing "
-    "being united spirits contents manners minutes".split()
-)
-_IRREGULAR = {
-    "children": "child", "men": "man", "women": "woman", "feet": "foot", "mice": "mouse", "lives": "life",
-    "leaves": "leaf", "wolves": "wolf", "criteria": "criterion", "phenomena": "phenomenon", "media": "medium",
-    "bacteria": "bacterium", "curricula": "curriculum", "matrices": "matrix", "vertices": "vertex",
-    "indices": "index", "appendices": "appendix", "analyses": "analysis", "hypotheses": "hypothesis",
-    "theses": "thesis", "crises": "crisis", "diagnoses": "diagnosis", "syntheses": "synthesis",
-    "parentheses": "parenthesis", "formulae": "formula", "fungi": "fungus", "stimuli": "stimulus", "radii": "radius",
-    "written": "write", "wrote": "write", "chosen": "choose", "spoken": "speak", "built": "build", "taught": "teach",
-}  # fmt: skip
-_BRITISH = {
-    "theatre": "theater", "centre": "center", "metre": "meter", "litre": "liter", "fibre": "fiber",
-    "defence": "defense", "offence": "offense", "licence": "license", "grey": "gray", "cheque": "check",
-    "programme": "program", "jewellery": "jewelry", "tyre": "tire", "mould": "mold", "aeroplane": "airplane",
-    "maths": "math", "ageing": "aging", "artefact": "artifact", "sceptic": "skeptic", "pyjamas": "pajamas",
-}  # fmt: skip
+_OWN = frozenset(lexicon.words("common", "own") + lexicon.words("names", "technologies"))  # pandas is not two pandas
+_IRREGULAR = dict(lexicon.pairs("common", "irregular"))
+_SHORT = lexicon.phrases("common", "short")
+_BRITISH = dict(lexicon.pairs("common", "british"))
 _BRITISH_ENDINGS = (
     (re.compile(r"(?<=[a-z]{3})our(?=$|s$|ing|ed$|ite|al|able|ful|hood)"), "or"),  # behaviour, not four
     (re.compile(r"(?<=[a-z]{3})is(?=(e|es|ed|er|ers|ing|ation|ations)$)"), "iz"),
@@ -62,7 +47,7 @@ def tidy(tag: str) -> str:
     """Write a tag as vocabularies do: NFKC, lower case, single spaces.
 
     Example:
-        >>> tidy("  Information\\u00a0Retrieval ")
+        >>> tidy("  Information  Retrieval ")
         'information retrieval'
     """
     return " ".join(unicodedata.normalize("NFKC", tag).lower().split())
@@ -70,24 +55,25 @@ def tidy(tag: str) -> str:
 
 @functools.lru_cache(1 << 18)
 def words(tag: str) -> tuple[str, ...]:
-    """Split a tag into words, keeping the symbols that make a name: c++, c#, .net, a*.
+    """Split a tag into words, short forms in full, keeping the symbols that make a name: c++, c#, .net, a*.
 
-    Letters of any script count, with their marks; apostrophes go, other symbols are spaces. A tag of nothing but symbols
-    is one word.
+    Letters of any script count, with their marks; apostrophes go, other symbols are spaces. A tag of nothing but
+    symbols is one word.
 
     Example:
         >>> words("C++ / .NET, the beginner's how-to")
         ('c++', '.net', 'the', 'beginners', 'how', 'to')
     """
     text = unicodedata.normalize("NFKC", tag).casefold().replace("&", " and ").translate(_APOSTROPHES)
-    found = [word for part in text.split() for word in _words_of(part)]
-    return tuple(found) if found else tuple(text.split()) or (tag,)
+    found = [full for part in text.split() for word in _words_of(part) for full in _SHORT.get(word, (word,))]
+    once = [word for word, before in zip(found, ["", *found], strict=False) if word != before]
+    return tuple(once or text.split() or [tag])
 
 
 def _words_of(part: str) -> list[str]:
     if not any(_is_letter(char) for char in part):
         return [] if all(_is_separator(char) for char in part) else [part]
-    out = []
+    out: list[str] = []
     for at, char in enumerate(part):
         before, after = out[-1] if out else "", part[at + 1 : at + 2]
         if _is_letter(char):
@@ -167,9 +153,10 @@ def common(word: str) -> str:
     """
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    for british, american in _BRITISH.items():
-        if word in {british, f"{british}s"}:
-            return american + word[len(british) :]
+    if (british := word.removesuffix("s")) in _BRITISH:
+        return _BRITISH[british] + word[len(british) :]
+    if word in _BRITISH:
+        return _BRITISH[word]
     if len(word) > 5 and word.isascii():
         for pattern, american in _BRITISH_ENDINGS:
             word = pattern.sub(american, word)
@@ -209,7 +196,7 @@ def same_word(a: str, b: str) -> bool:
     """
     if a == b:
         return True
-    if {a, b} & _OWN:
+    if {a, b} & _OWN or min(len(a), len(b)) < 3:
         return False
     shared = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     ends = {_ending(a, shared), _ending(b, shared)}

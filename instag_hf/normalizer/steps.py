@@ -16,7 +16,8 @@ from instag_hf.errors import InputError
 from instag_hf.normalizer import rules as mining
 from instag_hf.normalizer.density import dbscan, near_pairs
 from instag_hf.normalizer.groups import Groups, Verdict, no_verdict, rank
-from instag_hf.normalizer.guards import apart, judge
+from instag_hf.normalizer.guards import apart
+from instag_hf.normalizer.sense import judge
 from instag_hf.normalizer.spelling import Spelled, differ, speller, tidy
 from instag_hf.rows.columns import TagColumn
 
@@ -89,8 +90,8 @@ def keep_frequent(counts: Mapping[str, int], *, min_count: int = MIN_COUNT) -> S
     if counts and max(counts.values()) < min_count:
         most = max(counts.values())
         raise InputError(
-            f"normalizer: expected a tag in at least min_count={min_count} rows, found none among {len(counts):,} tags; "
-            f"the most frequent is in {most}. Lower it: min_count={most} would keep "
+            f"normalizer: expected a tag in at least min_count={min_count} rows, found none among {len(counts):,} "
+            f"tags: the most frequent is in {most}. Lower it: min_count={most} would keep "
             f"{sum(count == most for count in counts.values()):,} (the paper's 20 is for 17 datasets together)."
         )
     return Step("frequency", {tag: Merge(None) for tag, count in counts.items() if count < min_count})
@@ -104,7 +105,7 @@ def merge_spelling(counts: Mapping[str, int], *, stemmer: str = "porter") -> Ste
         stemmer: "porter" (the paper's), "snowball" or "none".
 
     Returns:
-        Each tag that changes; every tag is lower-cased, and a group is named by its most frequent form, never by a stem.
+        Each tag that changes. Every tag is lower-cased, and a group is named by its most frequent form, not a stem.
 
     Example:
         >>> step = merge_spelling({"Information Retrieval": 30, "information retrieve": 20, "c++": 9, "c#": 9})
@@ -124,7 +125,7 @@ def merge_spelling(counts: Mapping[str, int], *, stemmer: str = "porter") -> Ste
     for group in by_key.values():
         leaders: list[tuple[str, Spelled]] = []
         for form, spelled in group:
-            against = [(leader, differ(own, spelled) or apart(leader, form)) for leader, own in leaders]
+            against = [(leader, differ(own, spelled)) for leader, own in leaders]
             leader = next((leader for leader, why in against if not why), form)
             named[form] = leader
             if leader == form:
@@ -158,8 +159,9 @@ def merge_meaning(
     max_distance = calibrated(embedder) if max_distance is None else max_distance
     names = sorted(counts, key=lambda tag: rank(tag, counts))
     pairs, distances = near_pairs(embed(names, embedder), max_distance)
-    verdict = judge(embedder, [names[at] for at in np.unique(pairs)]) if guards else no_verdict
-    reasons = [verdict(names[i], names[j]) for i, j in pairs]
+    near = [(names[i], names[j]) for i, j in pairs]
+    verdict = judge(embedder, max_distance, near) if guards else no_verdict
+    reasons = [verdict(one, other) for one, other in near]
     prevented = [Apart(names[j], names[i], "meaning", why) for (i, j), why in zip(pairs, reasons, strict=True) if why]
     allowed = np.array([not why for why in reasons], bool)
     pairs, distances = pairs[allowed], distances[allowed]

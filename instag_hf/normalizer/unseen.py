@@ -7,7 +7,7 @@ import numpy as np
 
 from instag_hf.embeddings import Embedder, embed
 from instag_hf.normalizer.artefact import Artefact
-from instag_hf.normalizer.guards import apart, judge
+from instag_hf.normalizer.sense import judge
 from instag_hf.normalizer.spelling import Spelled, differ, speller
 
 FATES = ("known", "infrequent", "spelling", "meaning", "kept", "dropped")
@@ -29,7 +29,7 @@ class Resolver:
             entry.tag: (entry.canonical, "infrequent" if entry.canonical is None else "known")
             for entry in artefact.entries
         }
-        self._by_key: dict[str, list[tuple[str, Spelled, str]]] | None = None
+        self._by_key: dict[str, list[tuple[Spelled, str]]] | None = None
         self._vectors: np.ndarray | None = None
 
     def look_up(self, tags: Iterable[str]) -> Mapping[str, tuple[str | None, str]]:
@@ -54,12 +54,12 @@ class Resolver:
             for entry in self._artefact.entries:
                 if entry.canonical is not None:
                     spelled = spell(entry.tag)
-                    self._by_key[spelled.key].append((entry.tag, spelled, entry.canonical))
+                    self._by_key[spelled.key].append((spelled, entry.canonical))
         found: dict[str, tuple[str | None, str]] = {}
         for tag in tags:
             spelled = spell(tag)
-            for known, own, canonical in self._by_key.get(spelled.key, ()):
-                if not differ(own, spelled) and not apart(known, tag):
+            for own, canonical in self._by_key.get(spelled.key, ()):
+                if not differ(own, spelled):
                     found[tag] = canonical, "spelling"
                     break
         return found
@@ -73,7 +73,8 @@ class Resolver:
         distances = 1 - embed(tags, self._embedder) @ self._vectors.T
         limit = self._settings.max_distance or 0.0
         near = [np.flatnonzero(row <= limit) for row in distances]
-        verdict = judge(self._embedder, [*tags, *(names[at] for at in np.unique(np.concatenate(near)))])
+        pairs = [(tag, names[at]) for tag, places in zip(tags, near, strict=True) for at in places]
+        verdict = judge(self._embedder, limit, pairs)
         found: dict[str, tuple[str | None, str]] = {}
         for tag, row, places in zip(tags, distances, near, strict=True):
             for at in sorted(places.tolist(), key=lambda at: (row[at], at)):
