@@ -205,7 +205,7 @@ class TagNormalizer:
         """Count what becomes of the assignments of a dataset, so that nothing is dropped without a count.
 
         Returns:
-            Assignments that are "known" or "infrequent" (dropped at the fit), and of tags that the fit did not see
+            Assignments that are "known" or "filtered" (dropped by the fit), and of tags that the fit did not see
             those of another "spelling", of near "meaning", "kept" and "dropped".
         """
         tags = read_tags(tagged, self.settings.column, mixed=True)

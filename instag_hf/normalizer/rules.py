@@ -82,7 +82,7 @@ def _by_growth(column: TagColumn, min_support: int, min_confidence: float) -> It
         from mlxtend.frequent_patterns import fpgrowth
     except ImportError as error:
         raise MissingError('normalizer: needs mlxtend. pip install "instag-hf[normalize]"') from error
-    if not len(column.names):
+    if min_support > len(column):
         return
     has = np.zeros((len(column), len(column.names)), bool)
     has[column.row_numbers, column.codes] = True

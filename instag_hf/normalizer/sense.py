@@ -68,6 +68,8 @@ def judge(embedder: str | Embedder, max_distance: float, pairs: Iterable[tuple[s
         if why := apart(one, other):
             return why
         difference = Difference(spell(one), spell(other))
+        if any(len(word) == 1 and word.isascii() for word in difference.mine + difference.theirs):
+            return "name"  # c programming, r programming
         if difference.mine and difference.theirs:
             return "" if nearer(" ".join(difference.mine), " ".join(difference.theirs)) else "other words"
         if difference.mine or difference.theirs:

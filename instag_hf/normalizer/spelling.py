@@ -21,7 +21,11 @@ _SEPARATORS = frozenset(',;:/\\"!?.|…·•«»')
 # Endings of one stem by which a word may differ from another and still be the same word.
 _INFLECTIONS = frozenset({"", "s", "es", "e", "ed", "d", "ing", "y", "ies", "ied", "i"})
 _NOUNS_OF_VERBS = frozenset({"e", "al", "als", "ing", "ed", "es"})  # retrieve, retrieval (paper, Tab. 1)
-_OWN = frozenset(lexicon.words("common", "own") + lexicon.words("names", "technologies"))  # pandas is not two pandas
+_OWN = frozenset(  # pandas is not two pandas
+    lexicon.words("common", "own")
+    + lexicon.words("names", "technologies")
+    + [alias for alias, _ in lexicon.pairs("names", "aliases")]
+)
 _IRREGULAR = dict(lexicon.pairs("common", "irregular"))
 _SHORT = lexicon.phrases("common", "short")
 _BRITISH = dict(lexicon.pairs("common", "british"))
@@ -139,7 +143,11 @@ def _stem_function(stemmer: str) -> Callable[[str], str]:
     except ImportError as error:
         raise MissingError('normalizer: needs snowballstemmer. pip install "instag-hf[normalize]"') from error
     made: Any = snowballstemmer.stemmer({"snowball": "english"}.get(stemmer, stemmer))
-    plain: Callable[[str], str] = functools.lru_cache(1 << 18)(lambda word: str(made.stemWord(common(word))))
+
+    @functools.lru_cache(1 << 18)
+    def plain(word: str) -> str:
+        return word if word in _OWN or len(word) < 3 else str(made.stemWord(common(word)))
+
     return plain
 
 

@@ -105,7 +105,8 @@ def merge_spelling(counts: Mapping[str, int], *, stemmer: str = "porter") -> Ste
         stemmer: "porter" (the paper's), "snowball" or "none".
 
     Returns:
-        Each tag that changes. Every tag is lower-cased, and a group is named by its most frequent form, not a stem.
+        Each tag that changes. A blank one goes; every other is lower-cased, and a group is named by its most frequent
+        form, never by a stem.
 
     Example:
         >>> step = merge_spelling({"Information Retrieval": 30, "information retrieve": 20, "c++": 9, "c#": 9})
@@ -131,7 +132,7 @@ def merge_spelling(counts: Mapping[str, int], *, stemmer: str = "porter") -> Ste
             if leader == form:
                 leaders.append((form, spelled))
                 prevented += [Apart(form, other, "spelling", why) for other, why in against]
-    merges = {tag: Merge(named[tidy(tag)]) for tag in counts if named[tidy(tag)] != tag}
+    merges = {tag: Merge(named[tidy(tag)] or None) for tag in counts if not tag or named[tidy(tag)] != tag}
     return Step("spelling", merges, tuple(sorted(prevented)))
 
 

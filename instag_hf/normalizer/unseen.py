@@ -10,7 +10,7 @@ from instag_hf.normalizer.artefact import Artefact
 from instag_hf.normalizer.sense import judge
 from instag_hf.normalizer.spelling import Spelled, differ, speller
 
-FATES = ("known", "infrequent", "spelling", "meaning", "kept", "dropped")
+FATES = ("known", "filtered", "spelling", "meaning", "kept", "dropped")
 
 
 class Resolver:
@@ -26,7 +26,7 @@ class Resolver:
         self._settings = artefact.settings
         self._embedder = embedder
         self.found: dict[str, tuple[str | None, str]] = {
-            entry.tag: (entry.canonical, "infrequent" if entry.canonical is None else "known")
+            entry.tag: (entry.canonical, "filtered" if entry.canonical is None else "known")
             for entry in artefact.entries
         }
         self._by_key: dict[str, list[tuple[Spelled, str]]] | None = None
