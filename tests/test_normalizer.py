@@ -215,7 +215,7 @@ def test_the_map_cache_finds_the_same_normalizer_and_no_other(normalizer, tmp_pa
     loaded.normalize({"instag_tags": ["new tag"]})  # what is looked up is no state
     assert data.map(loaded.normalize).cache_files == first.cache_files
     assert data.map(normalizer.drop("python").normalize).cache_files != first.cache_files
-    assert Hasher.hash(normalizer.normalize) != Hasher.hash(normalizer.with_unseen("keep").normalize)
+    assert Hasher.hash(normalizer.normalize) != Hasher.hash(normalizer.with_policy(unseen="keep").normalize)
 
 
 def test_unseen_tags_are_matched_and_counted(normalizer):
@@ -229,7 +229,7 @@ def test_unseen_tags_are_matched_and_counted(normalizer):
         "kept": 0,
         "dropped": 1,
     }
-    kept = normalizer.with_unseen("keep")
+    kept = normalizer.with_policy(unseen="keep")
     assert kept.normalize({"instag_tags": ["quantum chromodynamics"]})["instag_normalized"] == [
         "quantum chromodynamics"
     ]
@@ -375,7 +375,7 @@ def test_recount_counts_rows_that_have_both_once(normalizer):
         (lambda n: n.split("nope"), "expected a tag of the fit data, found 'nope'"),
         (lambda n: n.drop(*n.vocabulary), "expected at least one tag to be left"),
         (lambda n: n.recount([["c"]]), "expected every tag of the vocabulary in the dataset"),
-        (lambda n: n.with_unseen("guess"), "expected unseen of"),
+        (lambda n: n.with_policy(unseen="guess"), "expected unseen of"),
     ],
 )
 def test_edits_that_cannot_be_are_refused(normalizer, edit, told):

@@ -82,6 +82,7 @@ def test_one_tag_written_differently_is_one(tags):
         pytest.param(["c", "c++", "c#", "cs"], id="languages"),
         pytest.param([".net", "net"], id="dot net"),
         pytest.param(["animal", "animation"], id="one stem, two words"),
+        pytest.param(["anime", "animals"], id="one stem, e and al"),
         pytest.param(["university", "universe"], id="one stem, two words again"),
         pytest.param(["informal request", "information request"], id="informal"),
         pytest.param(["news", "new"], id="news"),

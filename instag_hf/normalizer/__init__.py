@@ -241,9 +241,15 @@ class TagNormalizer:
         folder = Path(name)
         return cls(storage.read(folder if folder.is_dir() else _download(str(name), revision)), embedder=embedder)
 
-    def with_unseen(self, policy: str) -> Self:
-        """Return one that will "drop", or "keep", tags that the fit did not see and that are near none."""
-        settings = dataclasses.replace(self.settings, unseen=policy)
+    def with_policy(self, *, unseen: str | None = None, column: str | None = None) -> Self:
+        """Return one that treats new data otherwise; `None` leaves as it is.
+
+        Args:
+            unseen: "drop" or "keep": what becomes of a tag that the fit did not see and that is near none.
+            column: The column of raw tags.
+        """
+        given = {name: value for name, value in {"unseen": unseen, "column": column}.items() if value is not None}
+        settings = dataclasses.replace(self.settings, **given)
         return self._edited(dataclasses.replace(self._artefact, settings=settings))
 
     def merge(self, *tags: str, into: str) -> Self:

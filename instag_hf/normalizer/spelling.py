@@ -20,7 +20,7 @@ _APOSTROPHES = dict.fromkeys(map(ord, "'’ʼ`´"))
 _SEPARATORS = frozenset(',;:/\\"!?.|…·•«»')
 # Endings of one stem by which a word may differ from another and still be the same word.
 _INFLECTIONS = frozenset({"", "s", "es", "e", "ed", "d", "ing", "y", "ies", "ied", "i"})
-_NOUNS_OF_VERBS = frozenset({"e", "al", "als", "ing", "ed", "es"})  # retrieve, retrieval (paper, Tab. 1)
+_NOUNS_OF_VERBS = _INFLECTIONS | {"al", "als"}  # after a v: retrieve, retrieval (paper, Tab. 1); not anime, animals
 _OWN = frozenset(  # pandas is not two pandas
     lexicon.words("common", "own")
     + lexicon.words("names", "technologies")
@@ -208,7 +208,7 @@ def same_word(a: str, b: str) -> bool:
         return False
     shared = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     ends = {_ending(a, shared), _ending(b, shared)}
-    return ends <= _INFLECTIONS or ends <= _NOUNS_OF_VERBS
+    return ends <= (_NOUNS_OF_VERBS if a[shared - 1] == "v" else _INFLECTIONS)
 
 
 def _ending(word: str, shared: int) -> str:
