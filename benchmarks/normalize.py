@@ -4,8 +4,8 @@
     python benchmarks/normalize.py --rows 10000000 --only fit
     python benchmarks/normalize.py --rows 500000 --only stream
 
-The tags are those of a real vocabulary where it lies beside the checkout (else made up), spelled in many ways, by a seeded
-draw. Every line runs in a process of its own.
+The tags are those of a real vocabulary where it lies beside the checkout (else made up), spelled in many ways,
+by a seeded draw. Every line runs in a process of its own.
 """
 
 import argparse
@@ -192,7 +192,8 @@ def here(name, path, out):
 
 def measure(name, path, home):
     """Do one thing in a process of its own."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import normalize; normalize.here(*sys.argv[1:])"
+    folder = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {folder!r}); import normalize; normalize.here(*sys.argv[1:])"
     env = {**os.environ, "HF_HOME": f"{home}/hf", "INSTAG_HOME": home, "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     subprocess.run([sys.executable, "-c", code, name, path, f"{home}/out.json"], env=env, check=True)
     return json.loads(Path(home, "out.json").read_text())

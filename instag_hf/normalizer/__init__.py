@@ -36,11 +36,11 @@ class TagNormalizer:
     It does not change: an edit returns another one, so that the cache of `Dataset.map` tells them apart.
 
     Example:
-        >>> rows = [["Sorting", "python"], ["sort", "python"], ["sort", "rust"]] * 10
+        >>> rows = [["Sorts", "python"], ["sort", "python"], ["sort", "rust"]] * 10
         >>> normalizer = TagNormalizer.fit(rows, min_count=5, steps=("frequency", "spelling"))
         >>> normalizer.vocabulary
         {'sort': 30, 'python': 20, 'rust': 10}
-        >>> normalizer.normalize({"instag_tags": ["Sorting", "haskell"]})
+        >>> normalizer.normalize({"instag_tags": ["SORTS", "haskell"]})
         {'instag_normalized': ['sort']}
     """
 
@@ -248,8 +248,8 @@ class TagNormalizer:
             unseen: "drop" or "keep": what becomes of a tag that the fit did not see and that is near none.
             column: The column of raw tags.
         """
-        given = {name: value for name, value in {"unseen": unseen, "column": column}.items() if value is not None}
-        settings = dataclasses.replace(self.settings, **given)
+        now = self.settings
+        settings = dataclasses.replace(now, unseen=unseen or now.unseen, column=column or now.column)
         return self._edited(dataclasses.replace(self._artefact, settings=settings))
 
     def merge(self, *tags: str, into: str) -> Self:

@@ -40,7 +40,8 @@ class Marks:
         """Read the marks."""
         found = [_ALIASES.get(word, word) for word in map(_singular, words(tag))]
         self.words = frozenset(found)
-        self.names = frozenset(word for word in found if is_name(word))
+        letters = {word for word in found if len(word) == 1 and word.isascii() and word != "a" and len(found) > 1}
+        self.names = frozenset(word for word in found if is_name(word)) | letters  # c programming, vitamin d
         self.numbers = Counter(word for word in found if word in _NUMBERS or any(char.isdigit() for char in word))
         self.negations = len([word for word in found if word in _NEGATIONS])
         at = next((at for at, word in enumerate(found) if word in _DIRECTIONS and 0 < at < len(found) - 1), None)

@@ -18,9 +18,12 @@ STEMMERS = ("porter", "snowball", "none")
 
 _APOSTROPHES = dict.fromkeys(map(ord, "'’ʼ`´"))
 _SEPARATORS = frozenset(',;:/\\"!?.|…·•«»')
-# Endings of one stem by which a word may differ from another and still be the same word.
-_INFLECTIONS = frozenset({"", "s", "es", "e", "ed", "d", "ing", "y", "ies", "ied", "i"})
-_NOUNS_OF_VERBS = _INFLECTIONS | {"al", "als"}  # after a v: retrieve, retrieval (paper, Tab. 1); not anime, animals
+# Endings of one stem by which words may differ and still be the same.
+_INFLECTIONS = (
+    frozenset({"", "s", "es", "e", "ed", "d", "ing"}),
+    frozenset({"y", "ies", "ied", "ying"}),
+)
+_NOUNS_OF_VERBS = frozenset({"e", "es", "ed", "ing", "al", "als"})  # after a v: retrieval (paper, Tab. 1), not animals
 _OWN = frozenset(  # pandas is not two pandas
     lexicon.words("common", "own")
     + lexicon.words("names", "technologies")
@@ -183,7 +186,10 @@ def differ(one: Spelled, other: Spelled) -> str:
     """Say why two tags of one key are not the same word, `""` if they are.
 
     Words of one stem are the same if only their inflection differs; `animal` and `animation` share a stem and no more.
+    On its own, a word in -ing may have a meaning of its own (`nursing`, `setting`), so that step decides.
     """
+    if len(one.words) == len(other.words) == 1 and one.words[0].endswith("ing") != other.words[0].endswith("ing"):
+        return f"{one.words[0]} and {other.words[0]} may mean two things"
     if len(one.words) != len(other.words):  # a compound, of which only the end may be inflected
         pairs = [("".join(one.words), "".join(other.words))]
     else:
@@ -208,7 +214,7 @@ def same_word(a: str, b: str) -> bool:
         return False
     shared = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     ends = {_ending(a, shared), _ending(b, shared)}
-    return ends <= (_NOUNS_OF_VERBS if a[shared - 1] == "v" else _INFLECTIONS)
+    return any(ends <= endings for endings in _INFLECTIONS) or (a[shared - 1] == "v" and ends <= _NOUNS_OF_VERBS)
 
 
 def _ending(word: str, shared: int) -> str:
