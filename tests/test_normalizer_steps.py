@@ -280,11 +280,19 @@ def test_what_embeddings_confuse_never_merges(one, other):
 
 
 def test_pairs_kept_apart_are_not_chained_by_a_third():
-    embedder = at_angles(**{"python 2": 0, "snakes": 5, "python 3": 10})
-    step = merge_meaning({"python 2": 9, "snakes": 8, "python 3": 7}, embedder=embedder, max_distance=0.5, guards=True)
-    ends = {tag: step.merges[tag].into if tag in step.merges else tag for tag in ("python 2", "python 3")}
-    assert len(set(ends.values())) == 2
-    assert ("python 3", "python 2", "meaning", "number") in step.prevented
+    words = {"increase": 0, "change": 5, "decrease": 10}
+    embedder = at_angles(**words, **{f"price {word}": degrees for word, degrees in words.items()})
+    counts = {"price increase": 9, "price change": 8, "price decrease": 7}
+    step = merge_meaning(counts, embedder=embedder, max_distance=0.1)
+    ends = {tag: step.merges[tag].into if tag in step.merges else tag for tag in counts}
+    assert ends == {
+        "price increase": "price increase",
+        "price change": "price increase",
+        "price decrease": "price decrease",
+    }
+    assert ("price decrease", "price increase", "meaning", "opposites") in step.prevented
+    chained = "opposites: price increase / price decrease"
+    assert ("price decrease", "price change", "meaning", chained) in step.prevented
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ TECHNOLOGIES = frozenset(lexicon.words("names", "technologies"))
 _ALIASES = dict(lexicon.pairs("names", "aliases"))
 _NUMBERS = frozenset(lexicon.words("marks", "numbers"))
 _DIRECTIONS = frozenset(lexicon.words("marks", "directions"))
+_LETTERS = frozenset("bcdefghijklmnopqrstuvwxyz")  # a is an article
 _NEGATIONS = frozenset(lexicon.words("marks", "negations"))
 _PREFIXES = tuple(lexicon.words("marks", "prefixes"))
 
@@ -40,7 +41,7 @@ class Marks:
         """Read the marks."""
         found = [_ALIASES.get(word, word) for word in map(_singular, words(tag))]
         self.words = frozenset(found)
-        letters = {word for word in found if len(word) == 1 and word.isascii() and word != "a" and len(found) > 1}
+        letters = {word for word in found if len(found) > 1 and word in _LETTERS}
         self.names = frozenset(word for word in found if is_name(word)) | letters  # c programming, vitamin d
         self.numbers = Counter(word for word in found if word in _NUMBERS or any(char.isdigit() for char in word))
         self.negations = len([word for word in found if word in _NEGATIONS])
