@@ -445,6 +445,12 @@ def test_rules_do_not_join_what_must_stay_apart():
     assert {pair.reason for pair in step.prevented} >= {"opposites"}
 
 
+def test_a_name_may_go_where_another_always_is():
+    lists = [["flask", "python"]] * 50 + [["python"]] * 50 + [["english to french", "translation"]] * 50
+    ends = {tag: merge.into for tag, merge in merge_companions(read_tags([*lists, ["translation"]])).merges.items()}
+    assert ends == {"flask": "python", "english to french": "translation"}
+
+
 def test_what_never_merges_does_not_even_when_it_always_comes_together():
     from instag_hf import TagNormalizer
 

@@ -90,6 +90,28 @@ def _prefixed(mine: frozenset[str], theirs: frozenset[str]) -> bool:
     )
 
 
+def apart_companions(one: str, other: str) -> str:
+    """Say why of two tags that come together neither may stand for the other, `""` if nothing speaks against it.
+
+    That one names something and the other does not is no reason here, unless they look alike: `flask` may go where
+    `python` always is, `c` not where `c++` is.
+
+    Example:
+        >>> apart_companions("flask", "python"), apart_companions("c", "c++"), apart_companions("python 2", "python 3")
+        ('', 'name', 'number')
+    """
+    why = apart(one, other)
+    return why if why not in {"name", "number", "negation"} or _look_alike(marks(one).words, marks(other).words) else ""
+
+
+def _look_alike(mine: frozenset[str], theirs: frozenset[str]) -> bool:
+    mine, theirs = (frozenset(word.strip("+#.*") for word in words) for words in (mine, theirs))
+    if mine & theirs:
+        return True
+    pairs = ((a, b) for a in mine for b in theirs if min(len(a), len(b)) > 2)
+    return any(a.startswith(b) or b.startswith(a) or a.endswith(b) or b.endswith(a) for a, b in pairs)
+
+
 def is_name(word: str) -> bool:
     """Tell whether a word names a language, a technology, a people or a time, or is made of symbols, such as c++."""
     return word in NAMES or word in TECHNOLOGIES or any(char in "+#.*" for char in word)

@@ -16,7 +16,7 @@ from instag_hf.errors import InputError
 from instag_hf.normalizer import rules as mining
 from instag_hf.normalizer.density import dbscan, near_pairs
 from instag_hf.normalizer.groups import Groups, Verdict, no_verdict, rank
-from instag_hf.normalizer.guards import apart
+from instag_hf.normalizer.guards import apart_companions
 from instag_hf.normalizer.sense import judge
 from instag_hf.normalizer.spelling import Spelled, differ, speller, tidy
 from instag_hf.rows.columns import TagColumn
@@ -258,7 +258,7 @@ def _of_members(members: Mapping[str, Sequence[str]]) -> Verdict:
     def verdict(one: str, other: str) -> str:
         for a in members.get(one, [one]):
             for b in members.get(other, [other]):
-                if why := apart(a, b):
+                if why := apart_companions(a, b):
                     return why if (a, b) == (one, other) else f"{why}: {a} / {b}"
         return ""
 
