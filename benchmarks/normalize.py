@@ -3,6 +3,7 @@
     python benchmarks/normalize.py
     python benchmarks/normalize.py --rows 10000000 --only fit
     python benchmarks/normalize.py --rows 500000 --only stream
+    python benchmarks/normalize.py --only curve
 
 The tags are those of a real vocabulary where it lies beside the checkout (else made up), spelled in many ways,
 by a seeded draw. Every line runs in a process of its own.
@@ -227,13 +228,38 @@ def show_ratio(rows, tags, home):
     print(f"{'peak memory':<22}{peak:>8,.0f} MB{their_peak:>15,.0f} MB")
 
 
+def show_curve():
+    """Print precision and recall on judged pairs of near tags, all fitted together, as the distance grows."""
+    import csv
+
+    from instag_hf import TagNormalizer
+
+    path = SHARED / "merge_pairs_dev.tsv"
+    if not path.is_file():
+        print("\nno judged pairs beside the checkout: no curve")
+        return
+    pairs = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
+    known = csv.DictReader((SHARED / "taginstruct_magpie_instagger_tags.tsv").read_text().splitlines(), delimiter="\t")
+    counts = {row["tag"]: int(row["count"]) for row in known}
+    tags = sorted({pair[side] for pair in pairs for side in ("tag_a", "tag_b")})
+    rows = [[tag] for tag in tags for _ in range(max(counts.get(tag, 0), 20))]
+    print(f"\n{len(pairs)} pairs   max_distance  guards  precision  recall")
+    for distance in (0.0, 0.05, 0.08, 0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16):
+        for guards in (True, False):
+            fitted = TagNormalizer.fit(rows, max_distance=distance, guards=guards)
+            to = {row["tag"]: row["canonical"] for row in fitted.table()}
+            right = [pair["same"] == "1" for pair in pairs if to[pair["tag_a"]] == to[pair["tag_b"]]]
+            recall = sum(right) / sum(pair["same"] == "1" for pair in pairs)
+            print(f"{distance:>24.2f}{'on' if guards else 'off':>8}{sum(right) / len(right):>11.3f}{recall:>8.3f}")
+
+
 def main():
     """Run what is asked and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--only", choices=["fit", "ratio", "stream"])
-    parser.add_argument("--small-rows", type=int, default=50_000)
-    parser.add_argument("--small-tags", type=int, default=10_000)
+    parser.add_argument("--only", choices=["fit", "stream", "ratio", "curve"])
+    parser.add_argument("--small-rows", type=int, default=100_000)
+    parser.add_argument("--small-tags", type=int, default=20_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         if given.only in {None, "fit"}:
@@ -242,6 +268,8 @@ def main():
             show_fit("stream", min(given.rows, 500_000), home)
         if given.only in {None, "ratio"}:
             show_ratio(given.small_rows, given.small_tags, home)
+        if given.only in {None, "curve"}:
+            show_curve()
 
 
 if __name__ == "__main__":

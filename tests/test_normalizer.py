@@ -293,7 +293,7 @@ def set_cell(column, row, value):
         ("vocabulary.json", lambda v: v.update(extra=3), r"vocabulary.json: 'extra': expected a canonical tag of tags.par"),
         ("vocabulary.json", lambda v: v.pop("python"), r"tags.parquet: row \d+ \('python'\): canonical: expected a tag of"),
         ("normalizer.json", lambda v: v.update(format=9), "normalizer.json: format: expected 1, found '9'"),
-        ("normalizer.json", lambda v: v.update(rows="x"), "normalizer.json: rows: expected a int"),
+        ("normalizer.json", lambda v: v.update(rows="x"), "normalizer.json: rows: expected a whole number"),
         ("normalizer.json", lambda v: v["settings"].update(min_count=0), "normalizer.json: settings: .*min_count"),
         ("normalizer.json", lambda v: v["settings"].update(typo=1), "normalizer.json: settings: expected the fields"),
         ("normalizer.json", lambda v: v["funnel"][2].pop("tags"), "normalizer.json: funnel, step 2: expected the fields"),

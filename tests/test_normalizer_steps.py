@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from instag_hf.errors import InputError
 from instag_hf.normalizer import rules
 from instag_hf.normalizer.density import dbscan, near_pairs
+from instag_hf.normalizer.groups import Groups
 from instag_hf.normalizer.guards import apart
 from instag_hf.normalizer.rules import Rule, close, ending, mine
 from instag_hf.normalizer.sense import judge
@@ -189,6 +190,21 @@ def test_blocks_join_seamlessly(monkeypatch):
     np.testing.assert_array_equal(parts[0][order], whole[0])
     slow = {(i, j) for i in range(300) for j in range(i + 1, 300) if 1 - points[i].astype(float) @ points[j] <= 0.1}
     assert {tuple(pair) for pair in whole[0].tolist()} == slow
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.sampled_from("abcdefg")), max_size=12))
+def test_groups_hold_no_pair_that_must_stay_apart(links):
+    def verdict(one, other):
+        return "vowels" if {one, other} == {"a", "e"} else ""
+
+    groups, sets = Groups(verdict), {tag: {tag} for tag in "abcdefg"}  # the slow twin: sets that are copied
+    for one, other in links:
+        joined = sets[one] | sets[other]
+        refused = {"a", "e"} <= joined
+        assert bool(groups.join(one, other)) is refused
+        if not refused:
+            sets.update(dict.fromkeys(joined, joined))
+    assert {tag: set(groups.of(tag)) for tag in "abcdefg"} == sets
 
 
 def at_angles(**degrees):

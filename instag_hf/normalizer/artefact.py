@@ -196,9 +196,14 @@ def parse(files: Mapping[str, bytes]) -> Artefact:
     facts = _object(files, RECORD)
     if facts.get("format") != FORMAT:
         raise _wrong(RECORD, "format", f"{FORMAT}", facts.get("format"))
-    for name, kind in {"settings": dict, "funnel": list, "rows": int, "failed": dict}.items():
+    for name, kind, called in (
+        ("settings", dict, "an object"),
+        ("funnel", list, "a list"),
+        ("rows", int, "a whole number"),
+        ("failed", dict, "an object"),
+    ):
         if not isinstance(facts.get(name), kind):
-            raise _wrong(RECORD, name, f"a {kind.__name__}", facts.get(name))
+            raise _wrong(RECORD, name, called, facts.get(name))
     vocabulary = _object(files, VOCABULARY)
     for tag, rows in vocabulary.items():
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:

@@ -43,10 +43,11 @@ class Groups:
         left, right = self.of(one), self.of(other)
         if left is right or one == other:
             return ""
-        for a in left:
+        for a in left if self.verdict is not no_verdict else ():
             for b in right:
                 if why := self.verdict(a, b):
                     return why if {a, b} == {one, other} else f"{why}: {a} / {b}"
-        joined = left + right
-        self._of.update(dict.fromkeys(joined, joined))
+        larger, smaller = (left, right) if len(left) >= len(right) else (right, left)
+        larger.extend(smaller)
+        self._of.update(dict.fromkeys(larger if len(larger) == 2 else smaller, larger))
         return ""

@@ -186,10 +186,13 @@ def _named(groups: Groups, names: Sequence[str], pairs: np.ndarray, distances: n
         if groups.of(names[i]) is groups.of(names[j]):
             for tag, other in ((names[i], j), (names[j], i)):
                 nearest[tag] = min(nearest.get(tag, (9.0, 0)), (distance, other))
-    merges = {}
+    merges: dict[str, Merge] = {}
+    leaders: dict[str, str] = {}
     for tag, (distance, other) in nearest.items():
-        into = min(groups.of(tag), key=place.__getitem__)
-        if into != tag:
+        group = groups.of(tag)
+        if group[0] not in leaders:
+            leaders[group[0]] = min(group, key=place.__getitem__)
+        if (into := leaders[group[0]]) != tag:
             merges[tag] = Merge(into, near=names[other], similarity=round(1 - distance, 5))
     return merges
 
