@@ -230,9 +230,17 @@ def test_unseen_tags_are_matched_and_counted(normalizer):
         "dropped": 1,
     }
     kept = normalizer.with_policy(unseen="keep")
-    assert kept.normalize({"instag_tags": ["quantum chromodynamics"]})["instag_normalized"] == [
-        "quantum chromodynamics"
-    ]
+    found = kept.normalize({"instag_tags": ["Quantum Chromodynamics", " ", "rare"]})
+    assert found["instag_normalized"] == ["quantum chromodynamics"]  # written as the vocabulary is; blank is no tag
+
+
+def test_many_unseen_tags_are_looked_up_in_blocks(normalizer, monkeypatch):
+    from instag_hf.normalizer import unseen
+
+    monkeypatch.setattr(unseen, "BLOCK", 2)
+    fresh = normalizer.with_policy(unseen="drop")
+    rows = [[f"topic number {n}", "cinema review"] for n in range(5)]
+    assert fresh.normalize({"instag_tags": rows})["instag_normalized"] == [["film review"]] * 5
 
 
 def test_an_unseen_tag_takes_the_nearest_canonical_one_but_nothing_kept_apart():

@@ -8,8 +8,9 @@ import numpy as np
 from instag_hf.embeddings import Embedder, embed
 from instag_hf.normalizer.artefact import Artefact
 from instag_hf.normalizer.sense import judge
-from instag_hf.normalizer.spelling import Spelled, differ, speller
+from instag_hf.normalizer.spelling import Spelled, differ, speller, tidy
 
+BLOCK = 1000  # tags whose distances to the whole vocabulary are held at once
 FATES = ("known", "filtered", "spelling", "meaning", "kept", "dropped")
 
 
@@ -39,11 +40,16 @@ class Resolver:
             self.found.update(self._by_spelling(new))
             left = [tag for tag in new if tag not in self.found]
             if left and "meaning" in self._settings.steps:
-                self.found.update(self._by_meaning(left))
-            kept = self._settings.unseen == "keep"
+                for start in range(0, len(left), BLOCK):
+                    self.found.update(self._by_meaning(left[start : start + BLOCK]))
             for tag in left:
-                self.found.setdefault(tag, (tag, "kept") if kept else (None, "dropped"))
+                self.found.setdefault(tag, self._policy(tag))
         return self.found
+
+    def _policy(self, tag: str) -> tuple[str | None, str]:
+        if self._settings.unseen == "drop" or not tag.strip():
+            return None, "dropped"
+        return tidy(tag) if "spelling" in self._settings.steps else tag, "kept"
 
     def _by_spelling(self, tags: list[str]) -> dict[str, tuple[str | None, str]]:
         if "spelling" not in self._settings.steps:
