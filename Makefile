@@ -31,6 +31,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/normalize.py
 	$(BIN)/python benchmarks/tagger_quality.py
 	$(BIN)/python benchmarks/two_engines.py
 	$(BIN)/python benchmarks/tagging.py

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StoreError,
         Unreachable,
     )
+    from instag_hf.normalizer import TagNormalizer
     from instag_hf.prompts import Recipe, load_recipe
     from instag_hf.tagger import Tagger
 
@@ -44,6 +45,7 @@ _ROOMS = {
     "Sampling": "engines",
     "Recipe": "prompts",
     "load_recipe": "prompts",
+    "TagNormalizer": "normalizer",
     "Tagger": "tagger",
     "tag_f1": "agreement",
     "Report": "analysis",
@@ -63,6 +65,7 @@ __all__ = [
     "RowFailure",
     "Sampling",
     "StoreError",
+    "TagNormalizer",
     "Tagger",
     "Unreachable",
     "load_recipe",
