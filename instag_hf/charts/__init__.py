@@ -1,0 +1,1 @@
+"""A Report in, pictures and the HTML page out."""
