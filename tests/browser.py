@@ -20,7 +20,7 @@ FLAGS = (
     "--headless=new --no-sandbox --remote-debugging-port=0 --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --disable-gpu --mute-audio --hide-scrollbars"
 ).split()
-START_S, REPLY_S = 60, 60
+START_S, REPLY_S, END_S = 60, 60, 10
 KEYS = {
     "Enter": {"code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
     "Escape": {"code": "Escape", "windowsVirtualKeyCode": 27},
@@ -65,6 +65,8 @@ def chromium():
                 yield browser
             finally:
                 browser.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(END_S)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -143,8 +145,13 @@ class Browser:
             self.call("Target.disposeBrowserContext", browserContextId=context)
 
     def close(self):
+        """End the browser, and the connection to it."""
+
         async def end():
-            self._reading.cancel()
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                await asyncio.wait_for(self._post("Browser.close"), END_S)
+            await self._socket.close()
+            await self._reading
             await self._session.close()
 
         self._run(end())
