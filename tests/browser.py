@@ -201,7 +201,8 @@ class Page:
         told = self.call("Page.navigate", url=address)
         if "errorText" in told:
             raise PageError(f"{address}: {told['errorText']}")
-        self.wait(lambda: self._loaded, f"{address} to load")
+        if "loaderId" in told:  # else it is another place on the same page
+            self.wait(lambda: self._loaded, f"{address} to load")
 
     def wait(self, holds, what="what a test waits for"):
         """Wait until a function, or an expression of the page's, is true."""

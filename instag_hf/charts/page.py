@@ -25,6 +25,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 CITATION = "arXiv 2308.07074"
 MOST_TEXT_BYTES = 4_000_000  # of examples and pictures, so that a page stays under 10 MB
 MOST_RECALL = 12
+MOST_LINES = 50
 
 
 class Picture(Protocol):
@@ -85,7 +86,7 @@ def render_page(
         pictures=pictures,
         no_charts=no_charts,
         compared=dict(list(report.recall.items())[:MOST_RECALL]),
-        bounds={"examples": EXAMPLES, "characters": QUERY},
+        bounds={"examples": EXAMPLES, "characters": QUERY, "lines": MOST_LINES},
         version=__version__,
         citation=CITATION,
     )

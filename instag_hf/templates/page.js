@@ -5,6 +5,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const count = (number) => number.toLocaleString("en");
+  const plain = (text) => text.normalize("NFKC").toLowerCase();
   const share = (some, all) => (all ? `${(100 * some / all).toFixed(1)}%` : "–");
 
   function make(name, properties = {}, ...children) {
@@ -13,7 +14,7 @@
     return element;
   }
 
-  const lowered = data.tags.map((name) => name.normalize("NFKC").toLowerCase());
+  const lowered = data.tags.map(plain);
   const partsOf = data.in.map((pairs) => pairs.length / 2);
   const examplesOf = data.tags.map(() => []);
   data.examples.forEach(([, , , codes], place) => codes.forEach((code) => code >= 0 && examplesOf[code].push(place)));
@@ -224,6 +225,11 @@
 
   // ---- what people do ----
 
+  function best() {
+    const typed = plain($("search").value).trim();
+    return state.found.find((code) => lowered[code].trim() === typed) ?? state.found[0];
+  }
+
   function step(button, by) {
     const buttons = [...$("table").querySelectorAll("td .tag")];
     const next = buttons[buttons.indexOf(button) + by];
@@ -241,14 +247,14 @@
     if (key === "/" && !typing) $("search").focus();
     else if (key === "Escape" && $("detail").contains(target)) close();
     else if (key === "ArrowDown" && target === $("search")) step(null, 1);
-    else if (key === "Enter" && target === $("search") && state.found.length) go(state.found[0]);
+    else if (key === "Enter" && target === $("search") && state.found.length) go(best());
     else if (key === "ArrowDown" && target.matches?.("td > .tag")) step(target, 1);
     else if (key === "ArrowUp" && target.matches?.("td > .tag")) step(target, -1);
     else return;
     event.preventDefault();
   });
   $("search").addEventListener("input", () => {
-    state.words = $("search").value.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean);
+    state.words = plain($("search").value).split(/\s+/).filter(Boolean);
     find();
   });
   $("part").addEventListener("change", () => choosePart(Number($("part").value)));
