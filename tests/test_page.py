@@ -88,6 +88,7 @@ def test_what_the_table_shows_is_what_a_recount_finds(rows):
         inside = Counter(source for source, tags in zip(sources, sets, strict=True) if tag in tags)
         names = [values["parts"][part] for part in values["in"][code][::2]]
         assert dict(zip(names, values["in"][code][1::2], strict=True)) == inside
+        assert values["spread"][code] == len(inside)
     assert values["counted"] == len(values["parts"]) == len(set(sources))
 
 
@@ -115,7 +116,7 @@ def test_every_tag_has_examples_that_are_of_its_rows(rows):
         for part, asked, texts, codes in values["examples"]
     ]
     assert set(kept) <= set(possible)
-    assert len(set(kept)) == len(kept) == found.texts
+    assert len(set(kept)) == len(kept) == found.examples
     assert len(set(values["texts"])) == len(values["texts"])
     assert {tag for *_, tags in kept for tag in tags} == set(values["tags"])
     assert found.with_example == found.tags == len(values["tags"])
@@ -163,6 +164,7 @@ def test_what_has_no_room_is_counted_on_the_page(monkeypatch):
     assert [0, 1, 2, -1] in [codes for *_, codes in values["examples"]]
     assert (values["counted"], values["parts"]) == (2, ["x", "y", "z"])  # x has three of the tags, y one, z no room
     assert values["in"] == [[0, 3, 1, 2], [0, 3], [0, 2]]
+    assert values["spread"] == [3, 1, 1]
     assert "Listed are 3 of 5 tags" in text
     assert "Tags are told apart by the first 2 of 3" in text
 
@@ -582,6 +584,14 @@ def test_policy_of_the_page_stops_what_would_get_in_all_the_same(opened, listene
     assert page.evaluate("document.baseURI").startswith("file:")
     assert listener.heard == []
     assert sum("Content Security Policy" in complaint for complaint in page.complaints) >= 6
+
+
+def test_tags_without_room_are_told_beside_the_search(opened, monkeypatch):
+    monkeypatch.setattr(explorer, "MOST_TAGS", 2)
+    page = opened(plain_rows([["a", "b", "c"], ["a", "b"], ["a"]]))
+    assert page.texts("#status") == ["2 of 2 tags, the most frequent of 3"]
+    page.click("#table .tag", "a")
+    assert "(a rarer tag)" in page.texts("#detail .chips")[0]
 
 
 def test_charts_are_pictures_with_words_for_those_who_do_not_see_them(opened):

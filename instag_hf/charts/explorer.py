@@ -43,13 +43,13 @@ class Explorer(NamedTuple):
         values: For JSON; see `explore`.
         tags: Tags that are listed: the most frequent.
         with_example: Tags of these that have an example.
-        texts: Rows that are shown as examples.
+        examples: Rows that are shown as examples.
     """
 
     values: dict[str, Any]
     tags: int
     with_example: int
-    texts: int
+    examples: int
 
 
 def explore(
@@ -64,9 +64,13 @@ def explore(
         most_text_bytes: Bytes that examples take at most.
 
     Returns:
-        `values` has `tags` (names, most rows first), `rows` (of each tag), `near` (of each tag its neighbours and the
-        rows they share, in turn), `parts` (names), `in` (of each tag the parts and its rows there, in turn), `texts`
-        and `examples`: part, number of queries, places in `texts`, places in `tags` (-1 for one that is not listed).
+        What the page shows. Its `values` are:
+
+        - `tags`: names, most rows first; places below are places in it. `rows`: of each tag.
+        - `near`: of each tag its neighbours and the rows they share, in turn.
+        - `parts`: names. `spread`: of each tag, how many parts have it. `in`: of each tag the parts and its rows there,
+          in turn, for the first `counted` parts.
+        - `texts`, and `examples`: part, number of queries, places in `texts`, places of tags (-1 if not listed).
 
     Raises:
         InputError: The data is not what the report was made of.
@@ -149,12 +153,13 @@ def _parted(tags: TagColumn, listed: int, part: np.ndarray, parts: Sequence[str]
     kept = (tags.codes < listed) & bool(parts)
     keys, counts = np.unique(tags.codes[kept] * width + part[tags.row_numbers[kept]], return_counts=True)
     code, place = keys // width, keys % width
+    spread = np.bincount(code, minlength=listed).tolist()
     shown = int(np.searchsorted(np.cumsum(np.bincount(place, minlength=len(parts))), MOST_PARTED, side="right"))
     inside = place < shown
     code, both = code[inside], np.stack([place[inside], counts[inside]], axis=1)
     ends = np.searchsorted(code, np.arange(listed), side="right")
     each = [rows.ravel().tolist() for rows in np.split(both, ends[:-1])] if listed else []
-    return {"parts": [shortened(name, NAME) for name in parts], "counted": shown, "in": each}
+    return {"parts": [shortened(name, NAME) for name in parts], "counted": shown, "in": each, "spread": spread}
 
 
 def _examples(

@@ -82,7 +82,7 @@ def render_page(
         title=title,
         by=by,
         explorer=explorer,
-        values=values | {"fine": report.total.rows - report.total.failed},
+        values=values | {"fine": report.total.rows - report.total.failed, "all": report.total.tags},
         pictures=pictures,
         no_charts=no_charts,
         compared=dict(list(report.recall.items())[:MOST_RECALL]),

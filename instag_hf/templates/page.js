@@ -15,7 +15,6 @@
   }
 
   const lowered = data.tags.map(plain);
-  const partsOf = data.in.map((pairs) => pairs.length / 2);
   const examplesOf = data.tags.map(() => []);
   data.examples.forEach(([, , , codes], place) => codes.forEach((code) => code >= 0 && examplesOf[code].push(place)));
   const byName = new Map(data.tags.map((name, code) => [name, code]).reverse());
@@ -38,7 +37,7 @@
   function find() {
     const { words, here, by, down } = state;
     const found = everything.filter((code) => (here === null || here[code]) && words.every((word) => lowered[code].includes(word)));
-    const key = { name: by === "name" ? placeInAlphabet() : null, rows: data.rows, parts: partsOf, here: here }[by];
+    const key = { name: by === "name" ? placeInAlphabet() : null, rows: data.rows, parts: data.spread, here: here }[by];
     const sign = down ? -1 : 1;
     state.found = found.sort((one, other) => sign * (key[one] - key[other]) || one - other);
     state.page = 0;
@@ -70,11 +69,12 @@
       if (state.here !== null) row.append(make("td", { textContent: count(state.here[code]) }));
       row.append(make("td", { textContent: count(data.rows[code]) }));
       row.append(make("td", { className: "share", textContent: share(data.rows[code], data.fine) }));
-      if (data.counted) row.append(make("td", { textContent: count(partsOf[code]) }));
+      if (data.counted) row.append(make("td", { textContent: count(data.spread[code]) }));
       return row;
     });
     $("table").tBodies[0].replaceChildren(...rows);
-    $("status").textContent = `${count(state.found.length)} of ${count(data.tags.length)} tags`;
+    const unlisted = data.all > data.tags.length ? `, the most frequent of ${count(data.all)}` : "";
+    $("status").textContent = `${count(state.found.length)} of ${count(data.tags.length)} tags${unlisted}`;
     $("place").textContent = `${count(state.page + 1)} / ${count(pages)}`;
     $("previous").disabled = state.page === 0;
     $("next").disabled = state.page >= pages - 1;
@@ -128,8 +128,7 @@
       part: rows / data.sizes[part],
       told: `${count(rows)} · ${share(rows, data.sizes[part])}`,
     }));
-    const left = pairs.length - entries.length;
-    return bars(entries, `Where: rows, and their share there${left > 0 ? ` (the first ${SHOWN_PARTS} of ${pairs.length})` : ""}`);
+    return bars(entries, `Where: rows, and their share there${data.spread[code] > entries.length ? ` (${entries.length} of ${data.spread[code]})` : ""}`);
   }
 
   function example(place, code) {
