@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from instag_hf.prompts import Recipe, load_recipe
+    from instag_hf.selection import Selection, select
+    from instag_hf.selection.comparing import compare
     from instag_hf.tagger import Tagger
 
     tag = Tagger().tag
@@ -45,6 +47,9 @@ _ROOMS = {
     "load_recipe": "prompts",
     "Tagger": "tagger",
     "tag_f1": "agreement",
+    "Selection": "selection",
+    "select": "selection",
+    "compare": "selection.comparing",
 }
 
 __all__ = [
@@ -58,11 +63,14 @@ __all__ = [
     "RowError",
     "RowFailure",
     "Sampling",
+    "Selection",
     "StoreError",
     "Tagger",
     "Unreachable",
+    "compare",
     "load_recipe",
     "metric",
+    "select",
     "tag",
     "tag_f1",
 ]
