@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from instag_hf import __version__
+from instag_hf.cli.selecting import compare, select
 from instag_hf.cli.serving import doctor, serve
 from instag_hf.cli.stores import replies
 from instag_hf.cli.tagging import demo, prompt, tag
@@ -48,7 +49,7 @@ def cli(debug: bool) -> None:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
-for _command in (tag, prompt, demo, train_tagger, eval_tagger, doctor, serve, replies):
+for _command in (tag, prompt, demo, select, compare, train_tagger, eval_tagger, doctor, serve, replies):
     cli.add_command(_command)
 
 

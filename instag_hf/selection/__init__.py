@@ -22,6 +22,22 @@ from instag_hf.selection.rounds import ComplexityBands, ComplexityFirst, Coverag
 if TYPE_CHECKING:
     from datasets import Dataset
 
+__all__ = [
+    "METHODS",
+    "ComplexityBands",
+    "ComplexityFirst",
+    "CoverageLevels",
+    "InformationGain",
+    "Longest",
+    "Method",
+    "Random",
+    "Rarity",
+    "Rules",
+    "Selection",
+    "choose",
+    "select",
+]
+
 ROUND = "instag_round"
 GAIN = "instag_gain"
 

@@ -1,4 +1,4 @@
-"""Several selections side by side, always with random and longest, so that no method looks good for want of a control."""
+"""Selections side by side, always with random and longest, so that no method looks good for want of a control."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from instag_hf.errors import InputError, MissingError
-from instag_hf.selection import Selection, check_n, choose_from, method_of
+from instag_hf.selection import check_n, choose_from, method_of
 from instag_hf.selection.methods import Longest, Method, Random
-from instag_hf.selection.pool import Pool, Rules, read_pool
+from instag_hf.selection.pool import Pool, Rules, counts_of, read_pool
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+METHODS_COMPARED = ("complexity-first", "information-gain", "rarity")
 BINS = 50  # of equally many rows of like length
 SOURCES_SHOWN = 3
 UNNAMED = "(none)"
@@ -33,7 +34,7 @@ class Compared:
         complexity_of_length: Tags that rows of the same lengths have on average in the whole pool. What a method has
             above it is complexity that length does not explain.
         sources: Share of the chosen rows from each source, 0 to 1, the largest first; empty without a source column.
-        spread: Standard deviation over seeds of coverage, complexity and length; `None` for a method that draws nothing.
+        spread: Standard deviation over seeds of coverage, complexity and length; `None` where nothing is drawn.
     """
 
     label: str
@@ -110,16 +111,17 @@ class Comparison:
             MissingError: matplotlib is not installed.
         """
         try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
         except ImportError as error:
             raise MissingError('compare: the chart needs matplotlib. pip install "instag-hf[report]"') from error
         figure = Figure(figsize=(8, 5), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.add_subplot(
             xlabel="tags per row; the tail begins at what rows of the same lengths have", ylabel="tag coverage, %"
         )
-        for found in (self.pool, *self.methods):
+        axes.margins(0.15)
+        axes.axvline(self.pool.complexity, color="grey", linestyle=":", label="all rows")
+        axes.legend()
+        for found in self.methods:
             at = 100 * found.coverage
             axes.annotate(
                 "",
@@ -127,10 +129,15 @@ class Comparison:
                 (found.complexity_of_length, at),
                 arrowprops={"arrowstyle": "->", "color": "grey"},
             )
-            (point,) = axes.plot(found.complexity, at, "s" if found is self.pool else "o")
-            label = plain(found.label).replace("$", r"\$")  # a dollar sign would start a formula
+            (point,) = axes.plot(found.complexity, at, "o")
             axes.annotate(
-                label, (found.complexity, at), (4, 5), textcoords="offset points", color=point.get_color(), fontsize=9
+                plain(found.label),
+                (found.complexity, at),
+                (4, 5),
+                textcoords="offset points",
+                color=point.get_color(),
+                fontsize=9,
+                parse_math=False,  # a setting may hold a dollar sign
             )
         figure.savefig(path, dpi=150)
         return Path(path)
@@ -142,15 +149,15 @@ class Comparison:
 def compare(
     ds: "Dataset",
     n: int,
-    methods: Iterable[str | Method] = ("complexity-first", "information-gain", "rarity"),
+    methods: Iterable[str | Method] = METHODS_COMPARED,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     *,
     rules: Rules | None = None,
 ) -> Comparison:
     """Compare what several methods choose: coverage, complexity, length, sources, rows in common.
 
-    "random" and "longest" are always among them: tag counts grow with the length of a query (method.md calls it the
-    standing criticism of tag counts), so a method that only finds long rows must be seen to.
+    "random" and "longest" are always among them, and what length alone explains stands beside the number of tags: tag
+    counts grow with the length of a query, so a method that merely finds long rows must be seen to.
 
     Args:
         ds: Tagged rows with their queries.
@@ -208,7 +215,7 @@ def plain(text: str) -> str:
 def _typical(pool: Pool) -> np.ndarray:
     """Find the mean number of tags of rows of each row's length; shape (rows,)."""
     rows = np.flatnonzero(pool.open)
-    lengths, counts = _need(pool.lengths)[rows], pool.tags.lengths[rows]
+    lengths, counts = pool.characters[rows], pool.tags.lengths[rows]
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, BINS + 1)[1:-1]))  # equal lengths are in one bin
     bins = np.searchsorted(edges, lengths)
     means = np.bincount(bins, weights=counts) / np.maximum(np.bincount(bins), 1)
@@ -238,10 +245,8 @@ def _figures(
 
 
 def _measure(rows: np.ndarray, pool: Pool, of_all: int) -> tuple[float, float, float]:
-    from instag_hf.selection.pool import counts_of
-
     covered = np.count_nonzero(counts_of(pool.tags, rows))
-    return covered / max(of_all, 1), float(pool.tags.lengths[rows].mean()), float(_need(pool.lengths)[rows].mean())
+    return covered / max(of_all, 1), float(pool.tags.lengths[rows].mean()), float(pool.characters[rows].mean())
 
 
 def _shares(rows: np.ndarray, pool: Pool) -> dict[str, float]:
@@ -264,9 +269,3 @@ def _label(method: Method) -> str:
     fields = [(field.name, getattr(method, field.name), field.default) for field in dataclasses.fields(method)]
     told = [f"{name}={getattr(value, '__name__', value)}" for name, value, default in fields if value != default]
     return method.name + (f" ({', '.join(told)})" if told else "")
-
-
-def _need(lengths: np.ndarray | None) -> np.ndarray:
-    if lengths is None:
-        raise InputError("compare: expected the lengths of queries, found none. Read the pool with lengths=True.")
-    return lengths

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from instag_hf.errors import InputError
 from instag_hf.selection.limits import Gate
 from instag_hf.selection.pool import Pool, counts_of, steady
 
@@ -140,9 +139,7 @@ class Longest(InOrder):
 
     def order(self, pool: Pool, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Sort by length, the longest first, ties by row number."""
-        if pool.lengths is None:
-            raise InputError("longest: expected the lengths of queries, found none. Read the pool with lengths=True.")
-        return descending(pool.weighted(pool.lengths.astype(np.float64)), rows)
+        return descending(pool.weighted(pool.characters.astype(np.float64)), rows)
 
 
 def descending(values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -102,6 +102,17 @@ class Pool:
         """How many rows that may be chosen have each tag; shape (names,), int64."""
         return counts_of(self.tags, np.flatnonzero(self.open))
 
+    @property
+    def characters(self) -> np.ndarray:
+        """The lengths of queries, where they must be there.
+
+        Raises:
+            InputError: They were not read.
+        """
+        if self.lengths is None:
+            raise InputError("select: expected the lengths of queries, found none. Read the pool with lengths=True.")
+        return self.lengths
+
     def weighted(self, values: np.ndarray) -> np.ndarray:
         """Multiply values, one for each row, by the weights, if there are any."""
         return values if self.weights is None else steady(values * self.weights)
