@@ -89,7 +89,7 @@ def test_too_few_rows_are_noted_and_limits_hold_for_all():
 def test_bad_calls_are_refused():
     with pytest.raises(InputError, match="expected one seed or more, found none"):
         instag.compare(small_pool(), 1, seeds=())
-    with pytest.raises(InputError, match="expected one of the columns"):
+    with pytest.raises(InputError, match="expected a column of queries, found columns .* Name it with text_column=."):
         instag.compare(small_pool().remove_columns("query"), 1)
     with pytest.raises(InputError, match="found an IterableDataset"):
         instag.compare(small_pool().to_iterable_dataset(), 1)

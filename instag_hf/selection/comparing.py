@@ -80,6 +80,7 @@ class Comparison:
         head = f"{'':<{wide}}{'rows':>9}{'coverage':>16}{'tags/row':>14}{'characters':>16}{'of that length':>16}"
         lines = [f"{head}{'beyond':>8}  sources"]
         for label, found in zip(labels, (self.pool, *self.methods), strict=True):
+            beyond = round(found.beyond_length, 2) + 0.0  # without the sign of a zero
             figures = [
                 self._spread(f"{found.coverage:.1%}", found, "coverage", "{:.1%}"),
                 self._spread(f"{found.complexity:.2f}", found, "complexity", "{:.2f}"),
@@ -87,7 +88,7 @@ class Comparison:
             ]
             lines.append(
                 f"{label:<{wide}}{found.rows:>9,}{figures[0]:>16}{figures[1]:>14}{figures[2]:>16}"
-                f"{found.complexity_of_length:>16.2f}{found.beyond_length:>+8.2f}  {_mix(found.sources)}"
+                f"{found.complexity_of_length:>16.2f}{beyond:>+8.2f}  {_mix(found.sources)}"
             )
         lines += ["", f"{'rows in common':<{wide}}" + "".join(f"{number:>6}" for number in range(1, len(labels)))]
         for number, (label, row) in enumerate(zip(labels[1:], self.overlap, strict=True), 1):

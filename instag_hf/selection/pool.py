@@ -69,6 +69,8 @@ class Rules:
             raise InputError(f"select: expected match to be one of {list(MATCHES)}, found {self.match!r}.")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"select: expected a seed that is a whole number from 0 on, found {self.seed!r}.")
+        if isinstance(self.exclude, Iterator):  # could be read once only, and would exclude nothing the second time
+            object.__setattr__(self, "exclude", tuple(self.exclude))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -272,8 +274,10 @@ def _read_sources(ds: "Dataset", column: str) -> TagColumn:
 def _read_texts(ds: "Dataset", rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """Measure each row's queries in characters, -1 where there is none, and find the rows that are excluded."""
     unwanted = set() if rules.exclude is None else {_folded(text, rules.match) for text in _texts_of(rules.exclude)}
+    if rules.exclude is not None and not unwanted:
+        raise InputError("select: expected queries to exclude, found none. Leave exclude out, or name their column.")
     lengths, found = np.full(len(ds), -1), np.zeros(len(ds), bool)
-    for row, asked in enumerate(_queries_of(ds, rules.text_column)):
+    for row, asked in enumerate(_queries_of(ds, rules.text_column, "Name it with text_column=.")):
         if asked:
             lengths[row] = sum(map(len, asked))
             found[row] = bool(unwanted) and any(_folded(query, rules.match) in unwanted for query in asked)
@@ -284,7 +288,7 @@ def _texts_of(exclude: "Dataset | Iterable[str]") -> Iterator[str]:
     import datasets
 
     if isinstance(exclude, datasets.Dataset):
-        for asked in _queries_of(exclude, None):
+        for asked in _queries_of(exclude, None, 'Give its texts instead, such as exclude=ds["column"].'):
             yield from asked
         return
     if isinstance(exclude, str | Mapping) or not isinstance(exclude, Iterable):
@@ -298,8 +302,12 @@ def _texts_of(exclude: "Dataset | Iterable[str]") -> Iterator[str]:
         yield text
 
 
-def _queries_of(ds: "Dataset", column: str | None) -> Iterator[list[str]]:
-    shape = find_shape(ds.column_names, column)
+def _queries_of(ds: "Dataset", column: str | None, remedy: str) -> Iterator[list[str]]:
+    try:
+        shape = find_shape(ds.column_names, column)
+    except InputError as error:
+        wanted = "of queries" if column is None else f'"{column}"'
+        raise InputError(f"select: expected a column {wanted}, found columns {ds.column_names}. {remedy}") from error
     names = [shape.column, *shape.context]
     for batch in ds.select_columns(names).with_format(None).iter(1000):
         for values in zip(*(batch[name] for name in names), strict=True):

@@ -33,13 +33,14 @@ class Rounds:
         """
         codes, starts = gather(tags, order)
         by_tag = stable_order(codes, len(tags.names))
-        ends = np.cumsum(np.bincount(codes, minlength=len(tags.names)))
+        counts = np.bincount(codes, minlength=len(tags.names))
+        ends = np.cumsum(counts)
         places = np.repeat(np.arange(len(order), dtype=np.int32), np.diff(starts))[by_tag]
         self.tags, self.gate = tags, gate
         # Python reads single items of a memoryview three times as fast as of an array.
         self.order, self.places, self.open = order.data, places.data, gate.open.data
         self.at, self.ends = [0, *ends[:-1].tolist()], ends.tolist()
-        self.alive = np.unique(codes).tolist()
+        self.alive = np.flatnonzero(counts).tolist()
 
     def round(self, seen: set[int]) -> Iterator[tuple[int, int]]:
         """Take the rows of one round, in order.
