@@ -35,6 +35,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/tagger_quality.py
 	$(BIN)/python benchmarks/two_engines.py
 	$(BIN)/python benchmarks/tagging.py
+	$(BIN)/python benchmarks/selecting.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

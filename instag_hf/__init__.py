@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
     from instag_hf.normalizer import TagNormalizer
     from instag_hf.prompts import Recipe, load_recipe
+    from instag_hf.selection import Selection, select
+    from instag_hf.selection.comparing import compare
     from instag_hf.tagger import Tagger
 
     tag = Tagger().tag
@@ -47,6 +49,9 @@ _ROOMS = {
     "TagNormalizer": "normalizer",
     "Tagger": "tagger",
     "tag_f1": "agreement",
+    "Selection": "selection",
+    "select": "selection",
+    "compare": "selection.comparing",
 }
 
 __all__ = [
@@ -60,12 +65,15 @@ __all__ = [
     "RowError",
     "RowFailure",
     "Sampling",
+    "Selection",
     "StoreError",
     "TagNormalizer",
     "Tagger",
     "Unreachable",
+    "compare",
     "load_recipe",
     "metric",
+    "select",
     "tag",
     "tag_f1",
 ]
