@@ -31,9 +31,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/normalize.py
 	$(BIN)/python benchmarks/tagger_quality.py
 	$(BIN)/python benchmarks/two_engines.py
 	$(BIN)/python benchmarks/tagging.py
+	$(BIN)/python benchmarks/selecting.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         StoreError,
         Unreachable,
     )
+    from instag_hf.normalizer import TagNormalizer
     from instag_hf.prompts import Recipe, load_recipe
+    from instag_hf.selection import Selection, select
+    from instag_hf.selection.comparing import compare
     from instag_hf.tagger import Tagger
 
     tag = Tagger().tag
@@ -44,10 +47,14 @@ _ROOMS = {
     "Sampling": "engines",
     "Recipe": "prompts",
     "load_recipe": "prompts",
+    "TagNormalizer": "normalizer",
     "Tagger": "tagger",
     "tag_f1": "agreement",
     "Report": "analysis",
     "report": "analysis",
+    "Selection": "selection",
+    "select": "selection",
+    "compare": "selection.comparing",
 }
 
 __all__ = [
@@ -62,12 +69,16 @@ __all__ = [
     "RowError",
     "RowFailure",
     "Sampling",
+    "Selection",
     "StoreError",
+    "TagNormalizer",
     "Tagger",
     "Unreachable",
+    "compare",
     "load_recipe",
     "metric",
     "report",
+    "select",
     "tag",
     "tag_f1",
 ]

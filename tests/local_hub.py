@@ -1,4 +1,4 @@
-"""A read-only Hub on this machine: enough of the protocol for the real clients to load a dataset from it."""
+"""A read-only Hub on this machine: enough of the protocol for the real clients to load a dataset or a model from it."""
 
 import contextlib
 import hashlib
@@ -26,10 +26,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body):
         self.server.requests.append(self.path)
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-        if parts[:2] == ["api", "datasets"]:
+        if parts[0] == "api" and parts[1:2] in (["datasets"], ["models"]):
             self._api("/".join(parts[2:4]), parts[4:], body)
         elif parts[0] == "datasets" and parts[3:4] == ["resolve"]:
             self._file("/".join(parts[1:3]), "/".join(parts[5:]), body)
+        elif parts[2:3] == ["resolve"]:  # a model
+            self._file("/".join(parts[:2]), "/".join(parts[4:]), body)
         else:
             self._send(404, b"{}", body)
 

@@ -96,6 +96,8 @@ def test_readme_python_runs(tmp_path, clean_home):
     with local_hub({"tatsu-lab/alpaca": {"train.jsonl": data}}) as hub:
         env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
         code = "\n".join(blocks)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, check=False
+        )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("Write 0 lines about the sea. -> ['")

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from instag_hf import __version__
+from instag_hf.cli.normalizing import normalize
 from instag_hf.cli.quality import check_quality, compare_tags
+from instag_hf.cli.selecting import compare, select
 from instag_hf.cli.serving import doctor, serve
 from instag_hf.cli.stores import replies
 from instag_hf.cli.tagging import demo, prompt, tag
@@ -49,7 +51,11 @@ def cli(debug: bool) -> None:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
-for _command in (tag, prompt, demo, train_tagger, eval_tagger, check_quality, compare_tags, doctor, serve, replies):
+_COMMANDS = (
+    *(tag, normalize, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
+    *(doctor, serve, prompt, demo, replies),
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 
