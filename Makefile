@@ -36,6 +36,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/two_engines.py
 	$(BIN)/python benchmarks/tagging.py
 	$(BIN)/python benchmarks/selecting.py
+	$(BIN)/python benchmarks/analysis.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
