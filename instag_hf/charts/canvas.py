@@ -115,8 +115,7 @@ def figure(height: float) -> Figure:
 
 def settle(made: Figure) -> None:
     """Fix where things stand, so that what is measured now holds at every resolution."""
-    for _ in range(2):  # rotated names have their final size only after the first time
-        made.draw_without_rendering()
+    made.draw_without_rendering()
     made.set_layout_engine("none")
 
 
@@ -127,10 +126,11 @@ def _ruler() -> Any:
 
 
 def extent(text: str, size: float) -> tuple[float, float]:
-    """Measure a line of text; width and height in points."""
+    """Measure a line of text; width and height in points, room for letters such as p and l included."""
     font = font_manager.FontProperties(size=size)
     width, height, _ = _ruler().get_text_width_height_descent(text, font, ismath=False)
-    return width, height
+    _, usual, _ = _ruler().get_text_width_height_descent("lp", font, ismath=False)
+    return width, max(height, usual)
 
 
 def label(text: str, columns: int = 26) -> str:

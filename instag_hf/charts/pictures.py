@@ -48,7 +48,7 @@ def diversity_complexity(report: Report) -> Picture | None:
     made = figure(4.6)
     axes = made.add_subplot()
     canvas.only_lines(axes, "both")
-    areas = 20 + 480 * rows / rows.max()
+    areas = np.maximum(500 * rows / rows.max(), 15)  # points squared; the smallest can still be seen
     axes.scatter(x, y, areas, color=to_rgba(canvas.BLUE, 0.45), edgecolors=canvas.BLUE, linewidths=1)
     per = "query" if by_query else "row"
     axes.set_xlabel(f"Complexity: mean tags per {per}")
@@ -107,7 +107,9 @@ def recall(report: Report) -> Picture | None:
     alt = (
         f"Table of {len(names)} by {len(names)} datasets: the share of the row's tags that the column has too. "
         f"{label(widest)} has the most of the others' tags."
-    ) + _note_left_out(report.parts, names)
+    )
+    alt += " A dash stands where there are no tags to share." if np.isnan(shares).sum() > len(names) else ""
+    alt += _note_left_out(report.parts, names)
     return Picture("recall", "Tags that datasets share", alt, made)
 
 
@@ -163,11 +165,9 @@ def complexity(report: Report) -> Picture | None:
     axes.yaxis.set_major_formatter(FuncFormatter(short))
     below.set_xlabel("tags of a row")
     below.set_xlim(-0.6, last + 0.6)
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if max(total) > last:
-        below.xaxis.set_major_formatter(
-            FuncFormatter(lambda tags, _: f"{tags:.0f}+" if tags == last else f"{tags:.0f}")
-        )
+    step = last // 12 + 1
+    ticks = [*range(0, last - step + 1, step), last]
+    below.set_xticks(ticks, [f"{tags}+" if max(total) > last == tags else str(tags) for tags in ticks])
     settle(made)
     middle = _quantile(total, 0.5)
     alt = f"Rows by their number of tags: mean {mean:.2f}, median {middle}, at most {max(total)}."
@@ -225,6 +225,7 @@ def coverage(report: Report) -> Picture | None:
     axes.xaxis.set_major_formatter(FuncFormatter(short))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(share_tick))
+    axes.tick_params(axis="x", pad=8)  # else the first label meets that of the other axis
     axes.set_xlabel("rows drawn at random (log scale)")
     axes.set_ylabel(f"expected share of {_whole(report)}")
     top = axes.get_ylim()[1]
@@ -286,7 +287,7 @@ def tags(report: Report) -> Picture | None:
 def _write(axes: Axes, tile: Tile, tag: str, rows: str) -> None:
     """Write a tag and its rows into a tile, as large as they fit; a tag that does not is cut, rows are left out."""
     left, top, width, height = tile
-    has_rows = bool(height > 30 and extent(rows, COUNT)[0] <= width - 6)
+    has_rows = bool(height >= 24 and extent(rows, COUNT)[0] <= width - 6)
     lines, size = wrap(tag, width - 6, height - 6 - has_rows * LINE * COUNT)
     written = [(line, size) for line in lines] + [(rows, COUNT)] * has_rows
     at = top + (height - sum(LINE * size for _, size in written)) / 2
