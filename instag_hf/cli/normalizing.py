@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from instag_hf.cli.shown import fit
+from instag_hf.rows import fit
 
 if TYPE_CHECKING:
     from datasets import Dataset
