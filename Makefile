@@ -35,6 +35,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/tagger_quality.py
 	$(BIN)/python benchmarks/two_engines.py
 	$(BIN)/python benchmarks/tagging.py
+	$(BIN)/python benchmarks/selecting.py
+	$(BIN)/python benchmarks/analysis.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from instag_hf.normalizer import TagNormalizer
     from instag_hf.prompts import Recipe, load_recipe
+    from instag_hf.selection import Selection, select
+    from instag_hf.selection.comparing import compare
     from instag_hf.tagger import Tagger
 
     tag = Tagger().tag
@@ -50,6 +52,9 @@ _ROOMS = {
     "tag_f1": "agreement",
     "Report": "analysis",
     "report": "analysis",
+    "Selection": "selection",
+    "select": "selection",
+    "compare": "selection.comparing",
 }
 
 __all__ = [
@@ -64,13 +69,16 @@ __all__ = [
     "RowError",
     "RowFailure",
     "Sampling",
+    "Selection",
     "StoreError",
     "TagNormalizer",
     "Tagger",
     "Unreachable",
+    "compare",
     "load_recipe",
     "metric",
     "report",
+    "select",
     "tag",
     "tag_f1",
 ]

@@ -106,6 +106,7 @@ def recount(rows, vocabulary, others=(), column="instag_tags"):
         "top": ranked(seen)[:3],
         "rare": ranked(seen, 1)[:3],
         "pairs": [(*pair, n) for pair, n in ranked(pairs)[:3]],
+        "curve": slow_curve([seen[tag] for tag in vocabulary], len(fine)),
         "alone": len(alone),
         "alone_top": ranked(alone)[:3],
     }
@@ -122,10 +123,19 @@ def slow_spearman(one, other):
     )
 
 
+def slow_curve(counts, rows):
+    """Count subsets: a tag of c rows is in none of C(N - c, m) of the C(N, m) subsets of m rows."""
+    return {
+        m: sum(1 - math.comb(rows - c, m) / math.comb(rows, m) for c in counts) / len(counts)
+        for m in range(1, rows + 1)
+        if counts
+    }
+
+
 def flat(summary):
     """Put a Summary into the form of `recount`."""
     lengths = summary.lengths
-    plain = {name: getattr(summary, name) for name in vars(summary) if name not in {"lengths", "curve"}}
+    plain = {name: getattr(summary, name) for name in vars(summary) if name != "lengths"}
     plain |= {name: [tuple(item) for item in plain[name]] for name in ("top", "rare", "pairs", "alone_top")}
     plain["chars"] = lengths and (lengths.queries, lengths.mean, lengths.median, lengths.p95)
     plain["correlation"] = lengths and lengths.correlation
@@ -134,6 +144,9 @@ def flat(summary):
 
 def assert_same(summary, wanted):
     found = flat(summary)
+    shape = dict(found["curve"])  # of 36 rows and fewer not every size is a point
+    assert max(shape, default=0) == max(wanted["curve"], default=0)
+    found["curve"] = {**wanted["curve"], **shape}
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         close = (
@@ -217,6 +230,19 @@ def test_disjoint_datasets_recall_nothing_of_each_other():
     assert found.parts["a"].coverage == pytest.approx(2 / 3)
     assert found.parts["a"].alone_top == (("math", 2), ("sums", 1))
     assert found.parts["b"].queries is None  # lists of tags do not say how many queries they are of
+
+
+def test_a_query_that_cannot_be_read_counts_but_has_no_length():
+    data = Dataset.from_dict(
+        {
+            "query": ["abc", " ", "abcde"],
+            "instag_tags": [["a", "b"], ["a", "b", "c"], ["a"]],
+            "instag_turns": [[2], [3], [1]],
+        }
+    )
+    found = report(data).total
+    assert (found.queries, found.unread, found.tags_per_query) == (3, 1, 2.0)
+    assert (found.lengths.queries, found.lengths.mean, found.lengths.correlation) == (2, 4.0, pytest.approx(-1.0))
 
 
 def test_batches_join_seamlessly(monkeypatch):

@@ -97,7 +97,8 @@ class Summary:
         tags: Distinct tags.
         assignments: Tags of all rows, each once a row.
         coverage: Diversity: the share of the vocabulary that is in the tags, 0 to 1.
-        tags_per_query: Complexity: mean number of tags, as tagged, over all queries; `None` where not known.
+        tags_per_query: Complexity: mean number of tags over all queries, as `instag_turns` has them; without that
+            column of the counted tags where each row is one query, else `None`.
         tags_per_row: Mean number of counted tags over rows.
         distribution: Rows by number of tags.
         spectrum: Tags by number of rows.
@@ -198,8 +199,8 @@ def report(
 ) -> Report:
     """Count what is in a tagged dataset, or compare several as the paper does (section 3.4).
 
-    Failed rows are counted by kind and skipped. Complexity by query is of the tags as the tagger gave them, since a
-    row's normalized tags are no longer told apart by query.
+    Failed rows are counted by kind and skipped. Where `instag_turns` says how many tags each query has, complexity by
+    query is of those, as the tagger gave them: a row's normalized tags are no longer told apart by query.
 
     Args:
         data: A dataset, also a streaming one; several by their names, such as a `DatasetDict`; or lists of tags.

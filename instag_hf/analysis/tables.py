@@ -85,4 +85,4 @@ def _number(value: int | None) -> str:
 
 
 def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:z.2f}"

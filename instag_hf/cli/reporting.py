@@ -118,9 +118,10 @@ def _normalizer(vocabulary: str | None) -> "Normalizer | None":
 
 def _draw(found: "Report") -> "tuple[Sequence[Picture], str]":
     """Draw the charts, or say why there are none."""
-    try:
-        from instag_hf.charts import draw  # type: ignore[attr-defined]
+    from instag_hf.charts import draw
+    from instag_hf.errors import MissingError
 
+    try:
         return draw(found), ""
-    except ImportError as error:  # the package's MissingError is one
+    except MissingError as error:
         return (), f"No charts: {error}"
