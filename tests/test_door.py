@@ -37,6 +37,7 @@ def help_of(*words):
         pytest.param(help_of(), id="help"),
         pytest.param(help_of("tag"), id="tag help"),
         pytest.param(help_of("quality"), id="quality help"),
+        pytest.param(help_of("report"), id="report help"),
     ],
 )
 def test_door_loads_nothing_heavy(code):

@@ -24,6 +24,8 @@ def test_wheel_works_in_a_bare_environment(tmp_path):
     assert run(scripts / "instag", "prompt", "Hi").startswith("<|im_start|>user\nHi")
     code = "from instag_hf import pipeline, prompts\nprint(len(prompts.recipe_names()), pipeline.SAMPLE.is_file())"
     assert run(scripts / "python", "-c", code) == "5 True\n"
+    (tmp_path / "tagged.jsonl").write_text('{"query": "Hi", "tags": ["greeting"]}\n')
+    assert run(scripts / "instag", "report", "tagged.jsonl", "--column", "tags", "-o", "page.html") == "page.html\n"
     (tmp_path / "rows.jsonl").write_text('{"query": "Hi"}\n')
     done = subprocess.run(
         [scripts / "instag", "tag", "rows.jsonl", "-o", "o.jsonl"],

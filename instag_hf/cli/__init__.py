@@ -11,6 +11,7 @@ import click
 from instag_hf import __version__
 from instag_hf.cli.normalizing import normalize
 from instag_hf.cli.quality import check_quality, compare_tags
+from instag_hf.cli.reporting import show_report
 from instag_hf.cli.selecting import compare, select
 from instag_hf.cli.serving import doctor, serve
 from instag_hf.cli.stores import replies
@@ -52,7 +53,7 @@ def cli(debug: bool) -> None:
 
 
 _COMMANDS = (
-    *(tag, normalize, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
+    *(tag, normalize, show_report, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
     *(doctor, serve, prompt, demo, replies),
 )
 for _command in _COMMANDS:
