@@ -347,7 +347,7 @@ def test_svg_is_safe_inside_a_page(name, every_report):
         used = set()
         for element in root.iter():
             for key, value in element.attrib.items():
-                assert not key.startswith("on")
+                assert not key.startswith(("on", "style"))
                 assert "://" not in value or key == "aria-label"
                 used |= {value[1:]} if key == "href" else set()
                 used |= set(re.findall(r"url\(#(.*?)\)", value)) if key != "aria-label" else set()

@@ -7,7 +7,18 @@ import pytest
 
 import instag_hf
 
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "aiohttp", "evaluate", "xllamacpp", "numpy", "pyarrow")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "sklearn",
+    "aiohttp",
+    "evaluate",
+    "xllamacpp",
+    "numpy",
+    "pyarrow",
+    "matplotlib",
+)
 
 
 def loaded_after(code):

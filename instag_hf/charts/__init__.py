@@ -21,7 +21,7 @@ class Chart(NamedTuple):
         name: What it shows, in a word that may be a file's name or an element's id.
         title: A heading; it is not in the picture.
         alt: What is to be seen, in a sentence or two of plain text, which is not escaped.
-        svg: One `<svg>` element, 700 pixels wide: text as text, no script, no style sheet, no address.
+        svg: One `<svg>` element, 700 pixels wide: text as text, no script, no style of CSS, no address.
     """
 
     name: str

@@ -198,7 +198,7 @@ def svg(picture: Picture) -> str:
     height = round(PIXELS * float(box[3]) / float(box[2]))
     root.attrib.update(xmlns="http://www.w3.org/2000/svg", width=str(PIXELS), height=str(height))
     root.attrib.update({"role": "img", "aria-label": picture.alt, "font-family": SVG_FONTS})
-    root.attrib.update({"style": "max-width: 100%; height: auto", "stroke-linejoin": "round", "stroke-linecap": "butt"})
+    root.attrib.update({"stroke-linejoin": "round", "stroke-linecap": "butt"})
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -209,11 +209,13 @@ def _attributes(given: dict[str, str], used: set[str], prefix: str) -> Iterator[
                 yield "id", prefix + value
         elif _local(name) == "href":
             yield "href", f"#{prefix}{value.removeprefix('#')}"
-        elif name == "style":
-            yield (
-                "style",
-                re.sub(r"font-family:[^;]*(; )?", "", re.sub(r"(font:[^;]*?px) [^;]*", rf"\1 {SVG_FONTS}", value)),
-            )
+        elif name == "style":  # as attributes, for a page's policy may forbid styles inside of elements
+            for part in value.split(";"):
+                key, _, setting = (piece.strip() for piece in part.partition(":"))
+                if key == "font":  # older releases of matplotlib
+                    yield "font-size", re.findall(r"[\d.]+px", setting)[0]
+                elif key and key != "font-family":
+                    yield key, setting
         elif name != "transform" or not value.startswith("rotate(-0 "):
             yield name, value.replace("url(#", f"url(#{prefix}").replace("\n", "")
 
