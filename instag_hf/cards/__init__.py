@@ -94,7 +94,7 @@ def model_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> st
     """Render the card of a tagger that was trained with `train_tagger`, on any base, into the card that is there.
 
     Args:
-        facts: What `training.json` holds, with `license` as `decide_license` returns it, and `files`, what the repo has.
+        facts: What `training.json` holds, with `license` as for a dataset, `repo`, its id, and `files`, path and bytes.
         name: The tagger's name.
         existing: The card that is there; its own text and keys stay.
 

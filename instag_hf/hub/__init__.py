@@ -283,8 +283,8 @@ def _selection(selection: Any, rows: int, pool: "Dataset | None") -> dict[str, A
     if selection is None:
         if there is not None and there != rows:
             raise InputError(
-                f"hub: expected to know how {rows:,} of {there:,} rows were selected, found nothing. Give selection=, such "
-                'as "complexity-first".'
+                f"hub: expected to know how {rows:,} of {there:,} rows were selected, found nothing. Give selection=, "
+                'such as "complexity-first".'
             )
         return None
     facts = dict(

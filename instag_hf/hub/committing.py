@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instag_hf import __version__
 from instag_hf.errors import AccessError, HubError, InputError, InstagError, RepoError
@@ -221,7 +221,10 @@ def _commit(api: "HfApi", found: Snapshot, plan: Published, uploads: Mapping[str
     from huggingface_hub import CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError
 
-    operations = [*(uploads[path] for path in plan.written), *(CommitOperationDelete(path) for path in plan.removed)]
+    operations: list[Any] = [
+        *(uploads[path] for path in plan.written),
+        *(CommitOperationDelete(path) for path in plan.removed),
+    ]
     try:
         with warnings.catch_warnings():  # a vocabulary's tables are right in the repo of a model
             warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
@@ -261,7 +264,7 @@ def _told(repo: Repo, token: str | None) -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # The first base is the root of all errors of the HTTP library that this version of the client uses.
-    trouble = (*HfHubHTTPError.__bases__, OSError)
+    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, OSError)
     try:
         yield
     except InstagError:

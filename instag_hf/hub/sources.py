@@ -85,6 +85,6 @@ def _on_hub(api: "HfApi", name: str) -> dict[str, Any]:
             f"hub: expected the source {name!r} to be a local file, or a dataset on the Hub that the token may see, "
             "found none. Check the name and the revision."
         ) from None
-    card = dict(info.card_data.to_dict()) if info.card_data else {}
+    card = vars(info.card_data) if info.card_data else {}
     said = {key: card.get(key) for key in (*_KEYS, "language")}
     return {"id": repo_id, "revision": info.sha, "named": bool(revision), **said}

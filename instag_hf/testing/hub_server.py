@@ -225,8 +225,9 @@ class Server:
         _, files = files_at(self.readable(request, kind, name), revision)
         json_sent = request.content_type == "application/json"
         asked = (await request.json())["paths"] if json_sent else (await request.post()).getall("paths", [])
+        paths = [str(path).strip("/") for path in asked]
         every = {entry["path"]: entry for entry in entries(files, "", deep=True)}
-        return web.json_response([every[path.strip("/")] for path in asked if path.strip("/") in every])
+        return web.json_response([every[path] for path in paths if path in every])
 
     async def do_refs(self, request: web.Request, kind: str, name: str) -> web.Response:
         """List branches and tags."""
