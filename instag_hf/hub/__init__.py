@@ -64,7 +64,8 @@ def publish_dataset(
     """Publish a tagged dataset: its rows as Parquet, its vocabulary, `instag.json` with all facts, and a card.
 
     One commit holds everything. Rows that failed are left out, and the card counts them. A card that is there keeps its
-    own text and keys, and the same dataset published twice is uploaded once.
+    own text and keys, and the same dataset published twice is uploaded once. Other splits of the repo stay; our part of
+    the card, `instag.json` and the vocabulary are those of the split that was published last.
 
     Args:
         subset: Tagged rows.
@@ -354,7 +355,10 @@ def _earlier(found: Snapshot) -> set[str]:
         listed = json.loads(found.read(FACTS) or "{}").get("files", [])
     except (ValueError, AttributeError):
         return set()
-    return {path for path in listed if isinstance(path, str)} if isinstance(listed, list) else set()
+    if not isinstance(listed, list):
+        return set()
+    # What lies in data/ may be of another split.
+    return {path for path in listed if isinstance(path, str) and not path.startswith("data/")}
 
 
 def _name(repo: Repo) -> str:

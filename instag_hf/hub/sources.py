@@ -47,7 +47,8 @@ def decide_license(
         what: What needs the licence, for the message.
 
     Returns:
-        `license`, as YAML has it; `license_name` and `license_link` where it is of no list; `from`, who says so.
+        `license`, as YAML has it; `license_name` and `license_link` where it is of no list; `from`, who says so:
+        "source" or "publisher".
 
     Raises:
         InputError: Nobody says.
@@ -58,15 +59,22 @@ def decide_license(
             return {"license": known, "license_name": None, "license_link": None, "from": "publisher"}
         return {"license": "other", "license_name": given, "license_link": None, "from": "publisher"}
     if there.get("license"):
-        return {**{key: there.get(key) for key in _KEYS}, "from": "card"}
+        of_card = {key: there.get(key) for key in _KEYS}
+        inherited = bool(sources) and all(source.get("license") for source in sources)
+        same = inherited and _of_sources(sources) == of_card
+        return {**of_card, "from": "source" if same else "publisher"}
     unknown = [source["id"] for source in sources if not source.get("license")]
     if unknown or not sources:
         whose = f", and {', '.join(unknown)} states none" if unknown else ""
         raise InputError(f"hub: expected the licence of {what}, found none{whose}. Give license= (--license).")
+    return {**_of_sources(sources), "from": "source"}
+
+
+def _of_sources(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if len(sources) == 1:
-        return {**{key: sources[0].get(key) for key in _KEYS}, "from": "source"}
+        return {key: sources[0].get(key) for key in _KEYS}
     several = list(dict.fromkeys(license for source in sources for license in listed(source["license"])))
-    return {"license": several, "license_name": None, "license_link": None, "from": "source"}
+    return {"license": several, "license_name": None, "license_link": None}
 
 
 def _local(path: Path) -> dict[str, Any]:
