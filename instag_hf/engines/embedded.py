@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from instag_hf.engines import Request
 from instag_hf.engines.openai import OpenAIEngine
 from instag_hf.errors import EngineError, InputError, MissingError
+from instag_hf.prompts import Recipe, load_recipe, recipe_names
 from instag_hf.replies import Reply, home
 
 if TYPE_CHECKING:
@@ -100,16 +101,28 @@ def _only_gguf(model: str, revision: str | None) -> str:
     return found[0]
 
 
-def trained_recipe(model: str) -> dict[str, str] | None:
-    """Return the name and the hash of the recipe that a tagger was trained with, where its record lies beside it."""
+def trained_recipe(model: str) -> Recipe:
+    """Return the recipe that a tagger was trained with, where its record lies beside it; else our own tagger's.
+
+    Raises:
+        InputError: The record names a recipe that is not one of this version's.
+    """
     record = Path(model).parent / RECORD
-    if not Path(model).is_file() or not record.is_file():
-        return None
     try:
-        recipe = json.loads(record.read_text(encoding="utf-8"))["recipe"]
-        return {"name": str(recipe["name"]), "sha256": str(recipe["sha256"])}
-    except (ValueError, KeyError, TypeError):
-        return None
+        facts = json.loads(record.read_text(encoding="utf-8")) if Path(model).is_file() and record.is_file() else {}
+    except ValueError:
+        facts = {}
+    trained = facts.get("recipe") if isinstance(facts, dict) else None
+    if not isinstance(trained, dict):
+        return load_recipe("embedded")
+    name, digest = str(trained.get("name")), str(trained.get("sha256"))
+    found = load_recipe(name) if name in recipe_names() else None
+    if found is None or found.sha256 != digest:
+        raise InputError(
+            f"engine embedded: expected the recipe {name!r} that this tagger was trained with (SHA-256 {digest[:16]}), "
+            "found none like it. Give it as a file with recipe= (--recipe)."
+        )
+    return found
 
 
 def revision_of(model: str) -> str:
