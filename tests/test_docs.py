@@ -12,7 +12,7 @@ import click
 import pytest
 from conftest import ROOT
 
-from instag_hf import __version__
+from instag_hf import TagNormalizer, __version__
 from instag_hf.cards import TAGGER_FACTS
 from instag_hf.cli import cli
 from instag_hf.engines.embedded import ADAPTER
@@ -46,9 +46,10 @@ def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     assert line.startswith(name)
     (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": ""}\n')
     (tmp_path / "tagged.jsonl").write_text('{"query": "Say hi.", "tags": ["greeting"], "source": "ours"}\n' * 8)
-    (tmp_path / "my-tagger").mkdir()
-    shutil.copy(ADAPTER, tmp_path / "my-tagger" / "tagger.gguf")
-    shutil.copy(TAGGER_FACTS, tmp_path / "my-tagger" / "training.json")
+    (tmp_path / "made-tagger").mkdir()
+    shutil.copy(ADAPTER, tmp_path / "made-tagger" / "tagger.gguf")
+    shutil.copy(TAGGER_FACTS, tmp_path / "made-tagger" / "training.json")
+    TagNormalizer.fit([["greeting"]], min_count=1, steps=["frequency"]).save_pretrained(tmp_path / "my-words")
     (tmp_path / "other").mkdir()
     Store(tmp_path / "other" / "replies.sqlite").close()
     words = shlex.split(line)

@@ -65,21 +65,11 @@ def revision(api, repo):
     return api.repo_info(repo, repo_type="dataset").sha
 
 
-class Vocabulary:
-    """A normalizer as publishing sees it."""
-
-    vocabulary = {"tag 0": 9, "tag 1": 8, "elsewhere": 3}
-    funnel = (("start", 7, 79), ("frequency", 3, 20))
-
-    def table(self):
-        from datasets import Dataset
-
-        rows = [("tag 0", 9, "tag 0", ""), ("tag 1", 8, "tag 1", ""), ("tag 2", 2, None, "frequency")]
-        return Dataset.from_list([dict(zip(("tag", "rows", "canonical", "step"), row, strict=True)) for row in rows])
-
-    def save_pretrained(self, folder):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / "vocabulary.json").write_text(json.dumps(self.vocabulary))
+@pytest.fixture(scope="module")
+def vocabulary():
+    """Six tags, of which three are in `tagged`; "rarest" was dropped and "Tag 0" merged."""
+    rows = [["tag 0", "tag 1s"], ["tag 1", "tag 2"], ["tag 1", "elsewhere"], ["Tag 0", "rare"]] * 4 + [["rarest"]]
+    return instag.TagNormalizer.fit(rows, min_count=3, steps=("frequency", "spelling"))
 
 
 def test_rows_and_vocabulary_come_back_exactly_and_streaming(api, local_hub):
@@ -409,7 +399,7 @@ def test_rows_of_several_taggers_are_refused_unless_told(local_hub, api):
     assert "- **Tagger**: a, 20 rows." in done.card
 
 
-def test_a_pool_a_selection_and_a_normalizer_stand_on_the_card(local_hub, api, tmp_path):
+def test_a_pool_a_selection_and_a_normalizer_stand_on_the_card(local_hub, api, tmp_path, vocabulary):
     from datasets import load_dataset
 
     chart = tmp_path / "curve.png"
@@ -419,32 +409,36 @@ def test_a_pool_a_selection_and_a_normalizer_stand_on_the_card(local_hub, api, t
         "me/whole",
         source="you/source",
         pool=tagged(90, failed=6),
-        normalizer=Vocabulary(),
+        normalizer=vocabulary,
         selection={"method": "complexity-first", "seed": 42},
         charts={"Coverage [by] size": chart},
         commands=["instag tag pool.jsonl -o tagged.parquet"],
     )
     assert "20 of 84 rows, method complexity-first, seed 42" in done.card
-    assert "| frequency | 3 | 20 |" in done.card
-    assert "share of the 3 tags of the vocabulary | 66.7 % | 66.7 % |" in done.card
+    assert "| frequency | 7 | 32 |" in done.card  # of 4 × 8 + 1 assignments of 8 tags without "rarest"
+    assert "share of the 6 tags of the vocabulary | 50.0 % | 50.0 % |" in done.card
     assert r"![Coverage \[by\] size](charts/01.png)" in done.card
     assert "```console\ninstag tag pool.jsonl -o tagged.parquet\n```" in done.card
-    assert {"charts/01.png", "normalizer/vocabulary.json"} < set(done.files)
-    words = load_dataset("me/whole", "tag_vocabulary", split="train")
-    assert words[2] == {"tag": "tag 2", "count": 2, "canonical": None, "step": "frequency"}
+    words = load_dataset("me/whole", "tag_vocabulary", split="train").to_list()
+    assert words[1] == {"tag": "Tag 0", "count": 4, "canonical": "tag 0", "step": "spelling"}
+    assert words[-1] == {"tag": "rarest", "count": 1, "canonical": None, "step": "frequency"}
+    folder = Path(api.snapshot_download("me/whole", repo_type="dataset")) / "normalizer"
+    assert instag.TagNormalizer.from_pretrained(folder) == vocabulary
     fewer = publish_dataset(tagged(20), "me/whole", source="you/source")
-    assert set(fewer.removed) == {"charts/01.png", "normalizer/vocabulary.json"}  # ours of the last time
+    saved = {f"normalizer/{path.name}" for path in folder.iterdir()}
+    assert set(fewer.removed) == {"charts/01.png", *saved}  # ours of the last time
 
 
-def test_a_normalizer_is_published(local_hub, api):
+def test_a_normalizer_is_published_and_loaded_by_id(local_hub, api, vocabulary):
     with pytest.raises(InputError, match="expected the licence of me/vocabulary"):
-        publish_normalizer(Vocabulary(), "me/vocabulary")
-    done = publish_normalizer(Vocabulary(), "me/vocabulary", license="My Own 1.0")
-    assert api.list_repo_files("me/vocabulary") == [".gitattributes", "README.md", "vocabulary.json"]
+        publish_normalizer(vocabulary, "me/vocabulary")
+    done = publish_normalizer(vocabulary, "me/vocabulary", license="My Own 1.0")
+    assert instag.TagNormalizer.from_pretrained("me/vocabulary") == vocabulary
+    assert instag.TagNormalizer.from_pretrained("me/vocabulary", revision=done.commit) == vocabulary
     assert "license: other" in done.card
     assert "license_name: My Own 1.0" in done.card
-    assert "A vocabulary of 3 intention tags" in done.card
-    assert publish_normalizer(Vocabulary(), "me/vocabulary").written == ()  # the card says the licence now
+    assert "A vocabulary of 6 intention tags" in done.card
+    assert publish_normalizer(vocabulary, "me/vocabulary").written == ()  # the card says the licence now
 
 
 def numbers(card):
@@ -516,13 +510,13 @@ def test_hostile_names_come_out_as_text(local_hub, api):
     assert huggingface_hub.DatasetCard.load("me/hostile").text.count(BEGIN) == 1
 
 
-def test_the_dataset_card_is_what_is_kept_as_rendered(local_hub, api):
+def test_the_dataset_card_is_what_is_kept_as_rendered(local_hub, api, vocabulary):
     done = publish_dataset(
         tagged(20),
         "me/golden",
         source="you/source@main",
         pool=tagged(90, failed=6),
-        normalizer=Vocabulary(),
+        normalizer=vocabulary,
         selection={"method": "complexity-first", "seed": 42},
         commands=["instag tag pool.jsonl -o tagged.parquet"],
         dry_run=True,

@@ -10,10 +10,10 @@ import click
 
 from instag_hf import __version__
 from instag_hf.cli.normalizing import normalize
+from instag_hf.cli.publishing import card, publish_dataset, publish_model, publish_normalizer
 from instag_hf.cli.quality import check_quality, compare_tags
 from instag_hf.cli.reporting import show_report
 from instag_hf.cli.selecting import compare, select
-from instag_hf.cli.publishing import card, publish_dataset, publish_model, publish_normalizer
 from instag_hf.cli.serving import doctor, serve
 from instag_hf.cli.stores import replies
 from instag_hf.cli.tagging import demo, prompt, tag

@@ -1,4 +1,4 @@
-"""The commands that publish: `publish-dataset`, `publish-model`, and `card`, which shows what they would say."""
+"""The commands that publish, `publish-dataset`, `publish-normalizer` and `publish-model`, and `card`, their preview."""
 
 import shlex
 from collections.abc import Callable
@@ -37,6 +37,7 @@ _dataset = _options(
         help="What the rows are from: owner/name@revision on the Hub, or a file; may be given again.",
     ),
     click.option("--pool", help="The tagged rows that these were selected from."),
+    click.option("--normalizer", help="The vocabulary of the rows: a folder or a Hub id."),
     click.option("--selection", help="How they were selected, such as complexity-first."),
     click.option("--tags", help="A column, or a path such as annotation.instag.content, of tags from elsewhere."),
     click.option("--tagger", help="Who wrote the tags of --tags."),
@@ -53,7 +54,7 @@ _dataset = _options(
 @_license
 @_where
 def publish_dataset(rows: str, repo: str, **given: Any) -> None:
-    r"""Publish the rows of TAGGED as the dataset REPO on the Hub, in one commit, with a card.
+    """Publish the rows of TAGGED as the dataset REPO on the Hub, in one commit, with a card.
 
     Rows that failed are left out, and the card says how many. A card that is there keeps its own text and keys.
     Prints the address of the repo.
@@ -65,20 +66,40 @@ def publish_dataset(rows: str, repo: str, **given: Any) -> None:
     _tell(_dataset_of(rows, repo, **given), dry_run=given["dry_run"])
 
 
+@click.command("publish-normalizer")
+@click.argument("normalizer")
+@click.argument("repo")
+@_license
+@_where
+def publish_normalizer(normalizer: str, repo: str, license: str | None, private: bool, dry_run: bool) -> None:
+    """Publish the vocabulary NORMALIZER, a folder, as the repo REPO on the Hub, in one commit, with a card.
+
+    Prints the address of the repo; `instag normalize … --vocabulary REPO` uses it.
+
+    \b
+    Example:
+        instag publish-normalizer my-words me/my-words --license mit --dry-run
+    """
+    from instag_hf import TagNormalizer, hub
+
+    saved = TagNormalizer.from_pretrained(normalizer)
+    _tell(hub.publish_normalizer(saved, repo, license=license, private=private, dry_run=dry_run), dry_run=dry_run)
+
+
 @click.command("publish-model")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("repo")
 @_license
 @_where
 def publish_model(model: Path, repo: str, license: str | None, private: bool, dry_run: bool) -> None:
-    r"""Publish a tagger, MODEL, as the repo REPO on the Hub, in one commit, with a card.
+    """Publish a tagger, MODEL, as the repo REPO on the Hub, in one commit, with a card.
 
     MODEL is a folder that train-tagger wrote, or a GGUF file with its training.json beside it. Prints the address of
     the repo; `instag tag … --model REPO` uses it.
 
     \b
     Example:
-        instag publish-model my-tagger me/my-tagger --license apache-2.0 --dry-run
+        instag publish-model made-tagger me/my-tagger --license apache-2.0 --dry-run
     """
     from instag_hf import hub
 
@@ -91,7 +112,7 @@ def publish_model(model: Path, repo: str, license: str | None, private: bool, dr
 @_dataset
 @_license
 def card(what: str, repo: str, license: str | None, **given: Any) -> None:
-    r"""Print the card that REPO would get from tagged rows or from a tagger; nothing is written.
+    """Print the card that REPO would get from tagged rows or from a tagger; nothing is written.
 
     \b
     Example:
@@ -113,12 +134,13 @@ def _dataset_of(
     *,
     sources: tuple[str, ...],
     pool: str | None,
+    normalizer: str | None,
     tags: str | None,
     tagger: str | None,
     commands: tuple[str, ...],
     **given: Any,
 ) -> "Published":
-    from instag_hf import hub, pipeline
+    from instag_hf import TagNormalizer, hub, pipeline
     from instag_hf.rows.adopting import adopt_tags
 
     if bool(tags) != bool(tagger):
@@ -133,6 +155,7 @@ def _dataset_of(
         repo,
         source=sources,
         pool=read(pool) if pool else None,
+        normalizer=TagNormalizer.from_pretrained(normalizer) if normalizer else None,
         commands=[*commands, _published_by()],
         **given,
     )
