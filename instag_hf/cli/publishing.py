@@ -80,7 +80,8 @@ def publish_normalizer(normalizer: str, repo: str, license: str | None, private:
     Example:
         instag publish-normalizer my-words me/my-words --license mit --dry-run
     """
-    from instag_hf import TagNormalizer, hub
+    from instag_hf import hub
+    from instag_hf.normalizer import TagNormalizer
 
     saved = TagNormalizer.from_pretrained(normalizer)
     _tell(hub.publish_normalizer(saved, repo, license=license, private=private, dry_run=dry_run), dry_run=dry_run)
@@ -140,7 +141,8 @@ def _dataset_of(
     commands: tuple[str, ...],
     **given: Any,
 ) -> "Published":
-    from instag_hf import TagNormalizer, hub, pipeline
+    from instag_hf import hub, pipeline
+    from instag_hf.normalizer import TagNormalizer
     from instag_hf.rows.adopting import adopt_tags
 
     if bool(tags) != bool(tagger):
