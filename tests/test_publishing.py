@@ -414,7 +414,7 @@ def test_a_pool_a_selection_and_a_normalizer_stand_on_the_card(local_hub, api, t
         charts={"Coverage [by] size": chart},
         commands=["instag tag pool.jsonl -o tagged.parquet"],
     )
-    assert "20 of 84 rows, method complexity-first, seed 42" in done.card
+    assert "20 of 90 rows, method complexity-first, seed 42" in done.card
     assert "| frequency | 7 | 32 |" in done.card  # of 4 × 8 + 1 assignments of 8 tags without "rarest"
     assert "share of the 6 tags of the vocabulary | 50.0 % | 50.0 % |" in done.card
     assert r"![Coverage \[by\] size](charts/01.png)" in done.card
@@ -427,6 +427,25 @@ def test_a_pool_a_selection_and_a_normalizer_stand_on_the_card(local_hub, api, t
     fewer = publish_dataset(tagged(20), "me/whole", source="you/source")
     saved = {f"normalizer/{path.name}" for path in folder.iterdir()}
     assert set(fewer.removed) == {"charts/01.png", *saved}  # ours of the last time
+
+
+def test_the_whole_way_from_rows_to_a_repo(local_hub, api):
+    from datasets import load_dataset
+
+    from instag_hf.selection import choose
+
+    pool = tagged(300, failed=4)
+    normalizer = instag.TagNormalizer.fit(pool, min_count=5, steps=("frequency", "spelling"))
+    pool = pool.map(normalizer.normalize, batched=True)
+    chosen = choose(pool, 30)
+    subset = chosen.rows(pool, reasons=True)
+    done = publish_dataset(subset, "me/way", source="you/source", pool=pool, normalizer=normalizer, selection=chosen)
+    assert load_dataset("me/way", split="train").to_list() == subset.to_list()
+    assert "30 of 300 rows, method complexity-first, asked for 30, not eligible, failed: parse 4" in done.card
+    assert "| instag\\_gain | list of string | tags that the row brought to its round |" in done.card
+    assert "Counted in the column `instag_normalized`" in done.card
+    with pytest.raises(InputError, match="the 30 rows of the selection, found 29 rows"):
+        publish_dataset(subset.select(range(29)), "me/way", source="you/source", pool=pool, selection=chosen)
 
 
 def test_a_normalizer_is_published_and_loaded_by_id(local_hub, api, vocabulary):

@@ -3,6 +3,7 @@
 This is the only room that writes to the Hub, and `committing` the only way there.
 """
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from instag_hf.hub.sources import decide_license, read_sources
 from instag_hf.hub.tables import Normalizer
 from instag_hf.replies import store
 from instag_hf.rows import ERROR, EXPLANATIONS, NORMALIZED, TAGGER, TAGS, TURNS
+from instag_hf.selection import Selection
 from instag_hf.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def publish_dataset(
     source: str | Sequence[str],
     pool: "Dataset | None" = None,
     normalizer: Normalizer | None = None,
-    selection: Any = None,
+    selection: Selection | Mapping[str, Any] | str | None = None,
     license: str | None = None,
     tagger: Tagger | None = None,
     charts: Mapping[str, Path] | None = None,
@@ -73,7 +75,7 @@ def publish_dataset(
         source: What the rows are from: `owner/name@revision` on the Hub, or a local file; one or several.
         pool: The tagged rows that `subset` was selected from; the card shows both side by side.
         normalizer: Whose vocabulary it is.
-        selection: How the rows were selected: a method's name, facts by name, or anything whose `to_dict` gives them.
+        selection: How the rows were selected: what `choose` returned, a method's name, or facts by name.
         license: An id of the Hub's list or another licence's name; by default that of the card that is there, else of
             the source.
         tagger: Who tagged, where `$INSTAG_HOME` of this machine does not know the hash in `instag_tagger`.
@@ -279,25 +281,37 @@ def _taggers(rows: "Dataset", tagger: Tagger | None) -> list[dict[str, Any]]:
     return found
 
 
-def _selection(selection: Any, rows: int, pool: "Dataset | None") -> dict[str, Any] | None:
-    there = len(tables.without_failed(pool)) if pool is not None else None
+def _selection(
+    selection: Selection | Mapping[str, Any] | str | None, rows: int, pool: "Dataset | None"
+) -> dict[str, Any] | None:
+    """Say how rows were selected, in facts by name, with `pool_rows`; `None` if they were not."""
     if selection is None:
-        if there is not None and there != rows:
+        there = rows if pool is None else len(tables.without_failed(pool))
+        if there != rows:
             raise InputError(
                 f"hub: expected to know how {rows:,} of {there:,} rows were selected, found nothing. Give selection=, "
                 'such as "complexity-first".'
             )
         return None
-    facts = dict(
-        selection.to_dict()
-        if hasattr(selection, "to_dict")
-        else {"method": selection}
-        if isinstance(selection, str)
-        else selection
-    )
-    if there is None and "pool_rows" not in facts:
+    if isinstance(selection, Selection):
+        facts = _facts_of(selection, rows)
+    else:
+        facts = {"method": selection} if isinstance(selection, str) else dict(selection)
+    if pool is not None:
+        facts["pool_rows"] = len(pool)
+    if "pool_rows" not in facts:
         raise InputError("hub: expected to know of how many rows these were selected, found nothing. Give pool=.")
-    return {**facts, "pool_rows": facts.get("pool_rows", there) if there is None else there}
+    return facts
+
+
+def _facts_of(selection: Selection, rows: int) -> dict[str, Any]:
+    if len(selection) != rows:
+        raise InputError(f"hub: expected the {len(selection):,} rows of the selection, found {rows:,} rows.")
+    settings: dict[str, Any] = (
+        dataclasses.asdict(selection.method) if dataclasses.is_dataclass(selection.method) else {}
+    )
+    told = {"asked for": selection.asked, **{f"not eligible, {why}": n for why, n in sorted(selection.skipped.items())}}
+    return {"method": selection.method.name, **settings, **told, "pool_rows": selection.pool_rows}
 
 
 def _normalizer_facts(normalizer: Normalizer | None) -> dict[str, Any] | None:
@@ -311,8 +325,6 @@ def _funnel(normalizer: Normalizer) -> list[dict[str, Any]]:
 
 
 def _settings(normalizer: Normalizer) -> dict[str, Any]:
-    import dataclasses
-
     settings = getattr(normalizer, "settings", None)
     return json.loads(json.dumps(dataclasses.asdict(settings))) if dataclasses.is_dataclass(settings) else {}  # type: ignore[arg-type]
 
