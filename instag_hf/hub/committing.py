@@ -286,11 +286,14 @@ def _told(repo: Repo, token: str | None) -> Iterator[None]:
         ) from None
     except trouble as error:
         raise _translated(error, repo, token) from error
+    except RuntimeError as error:  # the client's own words for whatever broke an upload
+        cause = error.__cause__ if isinstance(error.__cause__, trouble) else error
+        raise _translated(cause, repo, token) from error
     except ValueError as error:
-        raise InputError(f"hub: the Hub does not take the card of {repo.id}: {_line(error, token)}") from None
+        raise InputError(f"hub: the Hub does not take what should be {repo.id}: {_line(error, token)}") from None
 
 
-def _translated(error: Exception, repo: Repo, token: str | None) -> HubError:
+def _translated(error: BaseException, repo: Repo, token: str | None) -> HubError:
     from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
 
     status = _status(error)
