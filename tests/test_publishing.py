@@ -663,6 +663,29 @@ def test_a_taggers_card_is_valid_and_has_no_path_of_this_machine(local_hub, api,
     assert instag.publish_model(trained, "me/carded").written == ()
 
 
+def test_whole_weights_are_loaded_by_transformers(local_hub, api, trained, tmp_path):
+    import torch
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = transformers.LlamaForCausalLM(config)
+    model.save_pretrained(tmp_path / "merged")
+    (tmp_path / "training.json").write_text((trained / "training.json").read_text())
+    done = instag.publish_model(tmp_path, "me/weights", license="llama2")
+    assert set(done.files) == {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "training.json",
+    }
+    assert "library_name: transformers" in done.card
+    again = transformers.AutoModelForCausalLM.from_pretrained("me/weights", revision=done.commit)
+    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
 def test_the_shipped_tagger_goes_with_its_notice(local_hub, api):
     from instag_hf.cards import tagger_card, tagger_facts
     from instag_hf.engines.embedded import ADAPTER
