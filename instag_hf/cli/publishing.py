@@ -42,6 +42,7 @@ _dataset = _options(
     click.option("--tags", help="A column, or a path such as annotation.instag.content, of tags from elsewhere."),
     click.option("--tagger", help="Who wrote the tags of --tags."),
     click.option("--split", default="train", show_default=True, help="The name of the split."),
+    click.option("--charts/--no-charts", default=True, help="Whether to draw pictures into the card."),
     click.option("--mixed", is_flag=True, help="Allow rows of several taggers."),
     click.option("--command", "commands", multiple=True, help="A command that made the rows; may be given again."),
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instag_hf import __version__
+from instag_hf.analysis import SHOWN, Report, report
 from instag_hf.cards import dataset_card, normalizer_card
 from instag_hf.cards.filling import keys_of
 from instag_hf.errors import InputError
@@ -31,6 +32,8 @@ __all__ = ["FACTS", "Normalizer", "Published", "publish_dataset", "publish_model
 
 FACTS = "instag.json"
 FORMAT = 1
+COMPARING = ("diversity-complexity", "recall")  # pictures of several datasets
+MINE, POOL = "this dataset", "the pool"  # as tables and pictures call them
 SHOWN_CHARS = 400  # of a text in the card's example
 
 MEANINGS = {
@@ -55,7 +58,7 @@ def publish_dataset(
     selection: Selection | Mapping[str, Any] | str | None = None,
     license: str | None = None,
     tagger: Tagger | None = None,
-    charts: Mapping[str, Path] | None = None,
+    charts: bool = True,
     commands: Sequence[str] = (),
     split: str = "train",
     mixed: bool = False,
@@ -79,7 +82,7 @@ def publish_dataset(
         license: An id of the Hub's list or another licence's name; by default that of the card that is there, else of
             the source.
         tagger: Who tagged, where `$INSTAG_HOME` of this machine does not know the hash in `instag_tagger`.
-        charts: Pictures by their titles.
+        charts: Whether to draw the report's pictures into the card.
         commands: The commands that made it, for the card.
         split: The name of the split.
         mixed: Whether rows may be of several taggers.
@@ -89,6 +92,7 @@ def publish_dataset(
 
     Raises:
         InputError: A fact that the card states is not known, or the rows cannot be published.
+        MissingError: Charts are wanted, and matplotlib is not installed.
         HubError: The Hub did not take it; what it had is as it was.
     """
     rows = tables.without_failed(_checked(subset, split))
@@ -96,17 +100,14 @@ def publish_dataset(
         raise InputError(f"hub: expected rows with tags, found {len(subset):,} rows that all failed.")
     with tempfile.TemporaryDirectory(prefix="instag-hub-") as scratch:
         folder = Path(scratch)
-        known, of = _known(pool, normalizer)
+        found = _report(rows, pool, normalizer, mixed=mixed)
         facts = {
             "format": FORMAT,
             "package": f"instag_hf {__version__}",
             "split": split,
             "rows": len(rows),
             "columns": _columns(rows),
-            "column": tables.tag_column(rows),
-            "figures": tables.figures(rows, known, mixed=mixed),
-            "pool": tables.figures(pool, known, mixed=mixed) if pool is not None else None,
-            "coverage_of": of,
+            "report": {name: fact for name, fact in found.to_dict().items() if name != "total"},  # counts rows twice
             "failures": tables.failures(subset),
             "taggers": _taggers(rows, tagger),
             "selection": _selection(selection, len(rows), pool),
@@ -118,7 +119,7 @@ def publish_dataset(
         facts["vocabulary"] = {"rows": len(words), "fitted": normalizer is not None}
         data = tables.write_shards(rows, folder, "default", split)
         tags = tables.write_shards(words, folder, tables.VOCABULARY, "train")
-        extra, facts["charts"] = _charts(charts or {})
+        extra, facts["charts"] = _charts(rows, found, normalizer, mixed=mixed) if charts else ({}, [])
         extra |= _saved(normalizer, folder / "normalizer", "normalizer/") if normalizer is not None else {}
 
         def write(found: Snapshot) -> Wanted:
@@ -172,7 +173,7 @@ def publish_normalizer(
         files = _saved(normalizer, Path(scratch), "")
         facts = {
             "vocabulary": dict(normalizer.vocabulary),
-            "top": list(normalizer.vocabulary.items())[: tables.SHOWN],
+            "top": list(normalizer.vocabulary.items())[:SHOWN],
             "funnel": _funnel(normalizer),
             "settings": _settings(normalizer),
         }
@@ -239,14 +240,9 @@ def _checked(subset: "Dataset", split: str) -> "Dataset":
     return subset
 
 
-def _known(pool: "Dataset | None", normalizer: Normalizer | None) -> tuple[Mapping[str, Any] | None, Any]:
-    """Say which tags coverage is a share of: the vocabulary, else all tags of the pool."""
-    if normalizer is not None:
-        return normalizer.vocabulary, {"what": "the vocabulary", "tags": len(normalizer.vocabulary)}
-    if pool is None:
-        return None, None
-    names = dict.fromkeys(tables.tags_of(pool))
-    return names, {"what": "the pool", "tags": len(names)}
+def _report(rows: "Dataset", pool: "Dataset | None", normalizer: Normalizer | None, *, mixed: bool) -> Report:
+    data = {MINE: rows} if pool is None else {MINE: rows, POOL: pool}
+    return report(data, normalizer=normalizer, column=tables.tag_column(rows), mixed=mixed)
 
 
 def _columns(rows: "Dataset") -> list[dict[str, str]]:
@@ -335,14 +331,16 @@ def _saved(normalizer: Normalizer, folder: Path, prefix: str) -> dict[str, Conte
     return {f"{prefix}{path.relative_to(folder).as_posix()}": path.read_bytes() for path in found}
 
 
-def _charts(charts: Mapping[str, Path]) -> tuple[dict[str, Content], list[dict[str, str]]]:
-    files: dict[str, Content] = {}
-    told = []
-    for number, (title, path) in enumerate(charts.items(), 1):
-        name = f"charts/{number:02d}{Path(path).suffix.lower()}"  # a title may have anything in it
-        files[name] = Path(path).read_bytes()
-        told.append({"file": name, "title": title})
-    return files, told
+def _charts(
+    rows: "Dataset", both: Report, normalizer: Normalizer | None, *, mixed: bool
+) -> tuple[dict[str, Content], list[dict[str, str]]]:
+    """Draw the dataset beside its pool, and then alone: its rows are also among the pool's."""
+    from instag_hf.charts import draw_pictures, png
+
+    alone = report(rows, normalizer=normalizer, column=both.column, mixed=mixed)
+    pictures = [each for each in draw_pictures(both) if each.name in COMPARING] + draw_pictures(alone)
+    told = [{"file": f"charts/{each.name}.png", "title": each.title, "alt": each.alt} for each in pictures]
+    return {chart["file"]: png(each) for chart, each in zip(told, pictures, strict=True)}, told
 
 
 def _example(rows: "Dataset") -> dict[str, Any]:

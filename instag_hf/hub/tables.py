@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from instag_hf.errors import InputError
-from instag_hf.rows import ERROR, NORMALIZED, TAGGER, TAGS, TURNS
+from instag_hf.rows import ERROR, NORMALIZED, TAGGER, TAGS
 from instag_hf.rows.columns import TagColumn, read_tags
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 500_000_000
 VOCABULARY = "tag_vocabulary"
-SHOWN = 20
 
 
 class Normalizer(Protocol):
@@ -63,50 +62,6 @@ def failures(ds: "Dataset") -> dict[str, int]:
 
 def _errors(ds: "Dataset") -> list[str]:
     return list(ds.with_format(None)[ERROR][:]) if ERROR in ds.column_names else []
-
-
-def tags_of(ds: "Dataset") -> list[str]:
-    """Return the distinct tags of a dataset."""
-    return read_tags(ds, tag_column(ds), mixed=True).names
-
-
-def figures(ds: "Dataset", known: Mapping[str, Any] | None, *, mixed: bool) -> dict[str, Any]:
-    """Count what a card states of a tagged dataset.
-
-    Args:
-        ds: Tagged rows.
-        known: The tags that coverage is a share of; `None` leaves coverage out.
-        mixed: Whether rows may be of several taggers.
-
-    Returns:
-        `rows`; `failures`, rows by kind, which count in nothing else; `queries` and `tags_per_query` where
-        `instag_turns` tells; `tags`, distinct; `assignments`; `tags_per_row`; `coverage`, 0 to 1; `top`.
-    """
-    tags = read_tags(ds, tag_column(ds), mixed=mixed)
-    fine = len(tags) - tags.failed.total()
-    counts = tags.counts
-    order = sorted(range(len(tags.names)), key=lambda code: (-counts[code], tags.names[code]))[:SHOWN]
-    covered = sum(name in known for name in tags.names) / len(known) if known else None
-    return {
-        "rows": len(tags),
-        "failures": dict(sorted(tags.failed.items())),
-        **_of_queries(ds),
-        "tags": len(tags.names),
-        "assignments": len(tags.codes),
-        "tags_per_row": len(tags.codes) / fine if fine else None,
-        "coverage": covered,
-        "top": [{"tag": tags.names[code], "rows": int(counts[code])} for code in order],
-    }
-
-
-def _of_queries(ds: "Dataset") -> dict[str, Any]:
-    if TURNS not in ds.column_names:
-        return {"queries": None, "tags_per_query": None}
-    queries, tags = 0, 0
-    for batch in ds.select_columns(TURNS).with_format(None).iter(10_000):
-        for turns in batch[TURNS]:
-            queries, tags = queries + len(turns or ()), tags + sum(turns or ())
-    return {"queries": queries, "tags_per_query": tags / queries if queries else None}
 
 
 def taggers_of(ds: "Dataset") -> dict[str, int]:
