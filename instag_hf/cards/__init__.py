@@ -205,8 +205,8 @@ def _render(template: str, facts: Mapping[str, Any], **more: Any) -> str:
     environment.filters["licenses"] = _by_license
     environment.filters["fence"] = fence
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
-    environment.filters["number"] = lambda value, digits=2: "" if value is None else f"{value:.{digits}f}"
-    environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.1f} %"
+    environment.filters["number"] = lambda value, digits=2: "not known" if value is None else f"{value:.{digits}f}"
+    environment.filters["percent"] = lambda share: "not known" if share is None else f"{100 * share:.1f} %"
     try:
         return environment.get_template(template).render(facts=facts, citation=CITATION, **more)
     except jinja2.UndefinedError as error:
