@@ -14,19 +14,24 @@ if TYPE_CHECKING:
     from instag_hf.analysis import Report, report
     from instag_hf.engines import Sampling
     from instag_hf.errors import (
+        AccessError,
         EngineError,
+        HubError,
         InputError,
         InstagError,
         MissingError,
         RefusedError,
         ReplyError,
+        RepoError,
         RowError,
         RowFailure,
         StoreError,
         Unreachable,
     )
+    from instag_hf.hub import publish_dataset, publish_model, publish_normalizer
     from instag_hf.normalizer import TagNormalizer
     from instag_hf.prompts import Recipe, load_recipe
+    from instag_hf.rows.adopting import adopt_tags
     from instag_hf.selection import Selection, select
     from instag_hf.selection.comparing import compare
     from instag_hf.tagger import Tagger
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
     tag = Tagger().tag
 
 _ROOMS = {
+    "AccessError": "errors",
+    "HubError": "errors",
+    "RepoError": "errors",
     "EngineError": "errors",
     "InputError": "errors",
     "InstagError": "errors",
@@ -49,6 +57,10 @@ _ROOMS = {
     "load_recipe": "prompts",
     "TagNormalizer": "normalizer",
     "Tagger": "tagger",
+    "adopt_tags": "rows.adopting",
+    "publish_dataset": "hub",
+    "publish_model": "hub",
+    "publish_normalizer": "hub",
     "tag_f1": "agreement",
     "Report": "analysis",
     "report": "analysis",
@@ -58,13 +70,16 @@ _ROOMS = {
 }
 
 __all__ = [
+    "AccessError",
     "EngineError",
+    "HubError",
     "InputError",
     "InstagError",
     "MissingError",
     "Recipe",
     "RefusedError",
     "ReplyError",
+    "RepoError",
     "Report",
     "RowError",
     "RowFailure",
@@ -74,9 +89,13 @@ __all__ = [
     "TagNormalizer",
     "Tagger",
     "Unreachable",
+    "adopt_tags",
     "compare",
     "load_recipe",
     "metric",
+    "publish_dataset",
+    "publish_model",
+    "publish_normalizer",
     "report",
     "select",
     "tag",

@@ -9,6 +9,9 @@
     │   └── RefusedError   the engine does not accept this one request      kind "refused"
     ├── EngineError    the engine cannot answer at all; stops the run, and a rerun goes on where it stopped
     │   └── Unreachable    nobody listens where the engine should be; waited for before the run stops
+    ├── HubError       the Hub cannot be asked, or does not take what is published; what it had is whole
+    │   ├── AccessError    the token is none, a wrong one, or may not do this
+    │   └── RepoError      there is no such repo or revision, or it is private and the token may not see it
     ├── Interrupted    Ctrl-C during a run of the command line; a rerun goes on where it stopped
     └── StoreError     the reply store cannot be read or written; stops the run
 
@@ -92,6 +95,18 @@ class EngineError(InstagError):
 
 class Unreachable(EngineError):  # noqa: N818 - reads as what it is in `except Unreachable`
     """Nobody listens at the engine's address."""
+
+
+class HubError(InstagError):
+    """The Hub cannot be asked, or does not take what is published; nothing on it has changed."""
+
+
+class AccessError(HubError):
+    """The token is none, a wrong one, or may not do this."""
+
+
+class RepoError(HubError):
+    """There is no such repo or revision, or it is private and the token may not see it: the Hub does not say which."""
 
 
 class Interrupted(InstagError):  # noqa: N818 - reads as what it is in `except Interrupted`

@@ -54,9 +54,10 @@ class Tagger:
     Attributes:
         engine: Where models run: "embedded" or "local" (in this process, by llama.cpp or by transformers), on a server
             at `INSTAG_URL` ("tgi", "openai"), or behind a client ("text_generation"); `INSTAG_ENGINE`.
-        model: The model's id as the server knows it, for "embedded" the path of a GGUF model or adapter, or nothing
-            for the tagger that ships with the package; `INSTAG_MODEL`.
-        revision: Which version of the model; for "embedded" the hash of its files, always.
+        model: The model's id as the server knows it; for "embedded" the path of a GGUF model or adapter, the id of a
+            repo on the Hub that has one, or nothing for the tagger that ships with the package; `INSTAG_MODEL`.
+        revision: Which version of the model. For "embedded" it says which commit of a repo to fetch, and is the hash of
+            the files from then on.
         recipe: How it is asked: a recipe, its name, or the path of a TOML file; the model's own by default.
         adapter: The LoRA adapter that the server applies, by its name there; none by default.
         structured: Whether the server holds the model to a list of tags in JSON; by default if the engine is "tgi"
@@ -89,13 +90,15 @@ class Tagger:
 
     def __post_init__(self) -> None:
         """Fill in the defaults, so that the fields say all that is asked."""
+        from instag_hf.engines import embedded
+
         engine = self.engine or os.environ.get("INSTAG_ENGINE") or "embedded"
         if engine not in KINDS:
             raise InputError(f"tagger: expected an engine of {list(KINDS)}, found {engine!r}.")
         if self.turns not in TURN_POLICIES:
             raise InputError(f"tagger: expected turns of {list(TURN_POLICIES)}, found {self.turns!r}.")
         model, revision = identity(engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision)
-        recipe = self.recipe or ("embedded" if engine == "embedded" else recipe_for(model))
+        recipe = self.recipe or (embedded.trained_recipe(model) if engine == "embedded" else recipe_for(model))
         recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
         structured = engine == "tgi" and recipe.format == "json" if self.structured is None else self.structured
         if structured and recipe.format != "json":
@@ -313,7 +316,7 @@ def identity(engine: str, model: str, revision: str, *, who: str = "tagger") -> 
     from instag_hf.engines import embedded
 
     if engine == "embedded":
-        model = model or embedded.MODEL
+        model = embedded.fetch(model or embedded.MODEL, revision or None)
     if engine == "embedded" or (engine == "local" and (model == embedded.MODEL or model.endswith(".gguf"))):
         return model, embedded.revision_of(model)
     if not model:

@@ -6,10 +6,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Set before datasets and huggingface_hub are imported, since they read these once.
+# Points the clients of the Hub to one on this machine, with a cache of its own.
+pytest_plugins = "instag_hf.testing.pytest_plugin"
+
+# Set before datasets is imported, since it reads these once.
 _SCRATCH = tempfile.mkdtemp(prefix="instag-tests-")
-os.environ["HF_HOME"] = f"{_SCRATCH}/hf"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ.setdefault("INSTAG_HOME", f"{_SCRATCH}/instag")
 for _name in (

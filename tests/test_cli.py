@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from datasets import load_dataset
-from local_hub import local_hub
 
 from instag_hf.pipeline import SAMPLE
 from instag_hf.prompts import load_recipe
@@ -88,13 +87,12 @@ def test_prompt_prints_exactly_what_is_sent():
     assert instag("prompt", "  ").stderr == 'error: "query" is empty\n'
 
 
-def test_a_dataset_of_the_hub_by_its_id(tmp_path, clean_home):
+def test_a_dataset_of_the_hub_by_its_id(tmp_path, clean_home, local_hub):
     lines = b"".join(json.dumps({"instruction": f"Count to {n}."}).encode() + b"\n" for n in range(4))
-    with local_hub({"me/counting": {"train.jsonl": lines, "README.md": b"# counting\n"}}) as hub:
-        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
-        done = instag("tag", "me/counting", "-o", tmp_path / "out.parquet", "--limit", 2, **env)
-        assert done.returncode == 0, done.stderr
-        gone = instag("tag", "me/nothing", "-o", tmp_path / "gone", **env)
+    local_hub.add("me/counting", {"train.jsonl": lines, "README.md": b"# counting\n"})
+    done = instag("tag", "me/counting", "-o", tmp_path / "out.parquet", "--limit", 2)
+    assert done.returncode == 0, done.stderr
+    gone = instag("tag", "me/nothing", "-o", tmp_path / "gone")
     assert [row["instruction"] for row in rows(tmp_path / "out.parquet")] == ["Count to 0.", "Count to 1."]
     assert gone.returncode == 1
     assert "expected a local file or folder, or a dataset on the Hub, found 'me/nothing'" in gone.stderr

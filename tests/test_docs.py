@@ -1,9 +1,9 @@
 """What is written is true: every command has an example that runs, and so does every block of the README."""
 
 import json
-import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 import pytest
 from conftest import ROOT
-from local_hub import local_hub
 
-from instag_hf import __version__
+from instag_hf import TagNormalizer, __version__
+from instag_hf.cards import TAGGER_FACTS
 from instag_hf.cli import cli
+from instag_hf.engines.embedded import ADAPTER
 from instag_hf.replies import Store
 from instag_hf.rows import ADDED
 
@@ -45,6 +46,10 @@ def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     assert line.startswith(name)
     (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": ""}\n')
     (tmp_path / "tagged.jsonl").write_text('{"query": "Say hi.", "tags": ["greeting"], "source": "ours"}\n' * 8)
+    (tmp_path / "made-tagger").mkdir()
+    shutil.copy(ADAPTER, tmp_path / "made-tagger" / "tagger.gguf")
+    shutil.copy(TAGGER_FACTS, tmp_path / "made-tagger" / "training.json")
+    TagNormalizer.fit([["greeting"]], min_count=1, steps=["frequency"]).save_pretrained(tmp_path / "my-words")
     (tmp_path / "other").mkdir()
     Store(tmp_path / "other" / "replies.sqlite").close()
     words = shlex.split(line)
@@ -88,16 +93,13 @@ def test_changelog_has_the_version():
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_readme_python_runs(tmp_path, clean_home):
+def test_readme_python_runs(tmp_path, clean_home, local_hub):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert blocks
     lines = [{"instruction": f"Write {n} lines about the sea.", "input": "", "output": "x"} for n in range(110)]
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    with local_hub({"tatsu-lab/alpaca": {"train.jsonl": data}}) as hub:
-        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
-        code = "\n".join(blocks)
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, check=False
-        )
+    local_hub.add("tatsu-lab/alpaca", {"train.jsonl": data})
+    code = "\n".join(blocks)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("Write 0 lines about the sea. -> ['")

@@ -335,16 +335,14 @@ def test_broken_and_missing_files_are_told(normalizer, tmp_path):
         TagNormalizer.from_pretrained(folder)
 
 
-def test_it_is_read_from_the_hub(normalizer, tmp_path):
-    from local_hub import local_hub
-
+def test_it_is_read_from_the_hub(normalizer, tmp_path, local_hub):
     folder = normalizer.save_pretrained(tmp_path / "saved")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    code = "import instag_hf; print(instag_hf.TagNormalizer.from_pretrained('me/vocabulary').id)"
-    with local_hub({"me/vocabulary": files}) as hub:
-        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "PATH": "", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-    assert done.stdout.strip() == normalizer.id, done.stderr
+    first = local_hub.add("me/a-vocabulary", files, repo_type="model")
+    other = normalizer.drop("python").save_pretrained(tmp_path / "other")
+    local_hub.add("me/a-vocabulary", {path.name: path.read_bytes() for path in other.iterdir()}, repo_type="model")
+    assert TagNormalizer.from_pretrained("me/a-vocabulary", revision=first).id == normalizer.id
+    assert TagNormalizer.from_pretrained("me/a-vocabulary").id == normalizer.drop("python").id
 
 
 def test_a_name_that_is_nowhere_is_missing(monkeypatch):

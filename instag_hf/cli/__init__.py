@@ -10,6 +10,7 @@ import click
 
 from instag_hf import __version__
 from instag_hf.cli.normalizing import normalize
+from instag_hf.cli.publishing import card, publish_dataset, publish_model, publish_normalizer
 from instag_hf.cli.quality import check_quality, compare_tags
 from instag_hf.cli.reporting import show_report
 from instag_hf.cli.selecting import compare, select
@@ -54,6 +55,7 @@ def cli(debug: bool) -> None:
 
 _COMMANDS = (
     *(tag, normalize, show_report, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
+    *(publish_dataset, publish_normalizer, publish_model, card),
     *(doctor, serve, prompt, demo, replies),
 )
 for _command in _COMMANDS:

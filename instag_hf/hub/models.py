@@ -1,0 +1,118 @@
+"""A trained tagger on disk, as the files of a repo from which llama.cpp, peft or transformers load it."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from instag_hf.cards import TAGGER_FACTS, model_card, tagger_card, tagger_facts, tagger_notice
+from instag_hf.cards.filling import fill_card, keys_of
+from instag_hf.errors import InputError
+from instag_hf.hub.committing import CARD, Content
+from instag_hf.training import ADAPTER, GGUF, MERGED, RECORD
+
+NOTICE = "NOTICE.md"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A tagger's files.
+
+    Attributes:
+        files: Path in the repo, and content or file.
+        facts: The record of its training.
+        shipped: Whether it is the tagger that ships with the package, whose card and notice say more.
+    """
+
+    files: Mapping[str, Content]
+    facts: Mapping[str, Any]
+    shipped: bool = False
+
+    @property
+    def license(self) -> str | None:
+        """The licence that is known without being told."""
+        return "other" if self.shipped else None
+
+    def card(self, repo_id: str, name: str, existing: str, terms: Mapping[str, Any]) -> str:
+        """Render its card into the one that is there."""
+        if self.shipped:
+            own = tagger_card(self.facts, name=name)
+            return fill_card("model", existing, keys_of(own), own.split("---\n", 2)[2], heading="")
+        sizes = {
+            path: len(held) if isinstance(held, bytes) else held.stat().st_size for path, held in self.files.items()
+        }
+        return model_card(
+            {**self.facts, "repo": repo_id, "license": terms, "files": sizes}, name=name, existing=existing
+        )
+
+
+def read_weights(path: Path) -> Weights:
+    """Find what there is to publish of a tagger.
+
+    Merged weights lie at the root of a repo, where transformers looks, else the adapter, where peft does; checkpoints
+    stay here.
+
+    Raises:
+        InputError: There is no tagger, or no record of its training.
+    """
+    if not path.exists():
+        raise InputError(f"hub: expected a folder that train-tagger wrote or a GGUF file, found no {path}.")
+    facts = _record(path)
+    if path.is_file():
+        files: dict[str, Content] = {GGUF: path}
+    else:
+        merged, adapter = _folder(path / MERGED), _folder(path / ADAPTER)
+        files = {**merged, **({f"{ADAPTER}/{name}": held for name, held in adapter.items()} if merged else adapter)}
+        if (path / GGUF).is_file():
+            files[GGUF] = path / GGUF
+    if not files:
+        raise InputError(f"hub: expected {GGUF}, {ADAPTER} or {MERGED} in {path}, found none of them.")
+    files = {
+        name: _without_folders(held, facts) if name.endswith("adapter_config.json") else held
+        for name, held in files.items()
+    }
+    shipped = _is_shipped(files.get(GGUF))
+    if shipped:
+        facts = tagger_facts()
+        files[NOTICE] = tagger_notice(facts, name="instagger-mini").encode()
+    return Weights(files={**files, RECORD: _json(facts)}, facts=facts, shipped=shipped)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    places = [path / RECORD] if path.is_dir() else [path.with_suffix(".json"), path.parent / RECORD]
+    for place in places:
+        if place.is_file():
+            facts: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+            return facts
+    raise InputError(
+        f"hub: expected the record of the training, {RECORD}, beside {path.name}, found none. A card is made of it."
+    )
+
+
+def _folder(path: Path) -> dict[str, Content]:
+    found = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else []
+    # What peft writes into its card is nothing but placeholders.
+    return {each.relative_to(path).as_posix(): each for each in found if each.name != CARD}
+
+
+def _without_folders(held: Content, facts: Mapping[str, Any]) -> bytes:
+    """Name the base as others can find it; the folders of a machine tell them nothing."""
+    config = json.loads(held if isinstance(held, bytes) else held.read_bytes())
+    base = config.get("base_model_name_or_path") or ""
+    if Path(base).is_absolute() or Path(base).exists():
+        config["base_model_name_or_path"] = str(facts["base"]).partition("@")[0]
+    return _json(config)
+
+
+def _is_shipped(gguf: Content | None) -> bool:
+    if not isinstance(gguf, Path):
+        return False
+    known = json.loads(TAGGER_FACTS.read_text(encoding="utf-8"))["adapter_sha256"]
+    with gguf.open("rb") as file:
+        return bool(hashlib.file_digest(file, "sha256").hexdigest() == known)
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return (json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode()
