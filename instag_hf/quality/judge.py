@@ -133,9 +133,7 @@ class Judge:
         """
         return run(self._judge(cases, on_verdict)) if cases else {}
 
-    async def _judge(
-        self, cases: Sequence[Case], on_verdict: Callable[[Verdict], None] | None
-    ) -> dict[str, Verdict]:
+    async def _judge(self, cases: Sequence[Case], on_verdict: Callable[[Verdict], None] | None) -> dict[str, Verdict]:
         opened = store()
         engine = connect(self.engine, self.model, self._context_tokens(cases), self.revision)
         verdicts = await ask_each(
