@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from instag_hf import __version__
+from instag_hf.cli.mtbench import mt_bench
 from instag_hf.cli.normalizing import normalize
 from instag_hf.cli.quality import check_quality, compare_tags
 from instag_hf.cli.selecting import compare, select
@@ -53,7 +54,7 @@ def cli(debug: bool) -> None:
 
 _COMMANDS = (
     *(tag, normalize, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
-    *(doctor, serve, prompt, demo, replies),
+    *(mt_bench, doctor, serve, prompt, demo, replies),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -67,7 +67,7 @@ def read_rating(reply: str, *, cut: bool = False) -> float:
         7.0
     """
     text = THOUGHTS.sub("", reply).strip()
-    found = _RATING.search(text)
+    found = None if text.startswith("<think>") else _RATING.search(text)  # thoughts that never end hold no rating
     if found is None and cut:
         raise ReplyError("the reply was cut before a rating", kind="truncated")
     if not text or text in ERROR_TEXTS:
@@ -83,7 +83,7 @@ def read_rating(reply: str, *, cut: bool = False) -> float:
 def judge(
     bench: Bench,
     answers: Mapping[int, Answer],
-    judge: ChatModel,
+    by: ChatModel,
     *,
     rounds: int = ROUNDS,
     max_tokens: int = MAX_TOKENS,
@@ -97,7 +97,7 @@ def judge(
     Args:
         bench: What was asked.
         answers: The model's answers, by the question's id.
-        judge: Who judges.
+        by: Who judges.
         rounds: How often each turn is judged.
         max_tokens: Of a judge's reply.
         on_judgment: Told every judgment as it comes.
@@ -120,7 +120,7 @@ def judge(
         for task in tasks
         if not unanswered[task]
     }
-    found = dict(zip(asked, run(_judge_all(asked, judge, max_tokens, on_judgment)), strict=True)) if asked else {}
+    found = dict(zip(asked, run(_judge_all(asked, by, max_tokens, on_judgment)), strict=True)) if asked else {}
     return [found.get(task) or _failed(task, unanswered[task]) for task in tasks]
 
 
@@ -135,16 +135,16 @@ def _failed(task: _Task, failure: str, reply: str = "") -> Judgment:
 
 async def _judge_all(
     asked: Mapping[_Task, tuple[str, str]],
-    judge: ChatModel,
+    by: ChatModel,
     max_tokens: int,
     on_judgment: Callable[[Judgment], None] | None,
 ) -> list[Judgment]:
     longest = max(len((system + user).encode()) for system, user in asked.values()) + 256  # a template's words
-    engine, opened = judge.connect(longest, max_tokens), store()
+    engine, opened = by.connect(longest, max_tokens), store()
     return await ask_each(
         list(asked),
-        lambda task: _judge(task, asked[task], judge, engine, max_tokens, opened),
-        who=f"judge {judge.name}",
+        lambda task: _judge(task, asked[task], by, engine, max_tokens, opened),
+        who=f"judge {by.name}",
         failure=lambda judgment: judgment.failure,
         on_result=on_judgment,
         window=WINDOW,
@@ -152,11 +152,11 @@ async def _judge_all(
 
 
 async def _judge(
-    task: _Task, asked: tuple[str, str], judge: ChatModel, engine: Engine, max_tokens: int, opened: Store
+    task: _Task, asked: tuple[str, str], by: ChatModel, engine: Engine, max_tokens: int, opened: Store
 ) -> Judgment:
     seed = task.round if task.round > 1 else None  # what tells the rounds apart, for the reply store too
     messages = (Message("system", asked[0]), Message("user", asked[1]))
-    request = judge.request(messages, Sampling(max_tokens=max_tokens, seed=seed))
+    request = by.request(messages, Sampling(max_tokens=max_tokens, seed=seed))
     said = ""
     try:
         reply = await ask(engine, request, opened)
@@ -246,7 +246,8 @@ def _rows(path: Path, bench: Bench) -> list[dict[str, Any]]:
         score, judge = row.get("score"), row.get("judge")
         if isinstance(score, bool) or not isinstance(score, int | float) or not isinstance(judge, list) or not judge:
             raise InputError(
-                f'mt-bench: expected a "score" and a "judge" of question {key[0]} in {path.name}, found {score!r} and {judge!r}.'
+                f'mt-bench: expected a number as "score" and a list as "judge" in {path.name}, question {key[0]}, '
+                f"found {score!r} and {judge!r}."
             )
         if key in wanted:
             found.append(row)

@@ -12,8 +12,12 @@ from instag_hf.errors import InputError
 # Where the files lie in a plain folder, a FastChat checkout, FastChat's data folder, and that of one benchmark.
 QUESTIONS = ("question.jsonl", "mt_bench/question.jsonl", "data/mt_bench/question.jsonl")
 PROMPTS = ("judge_prompts.jsonl", "data/judge_prompts.jsonl")
-REFERENCES = ("reference_answer_gpt-4.jsonl", "reference_answer/gpt-4.jsonl")
-REFERENCES += tuple(f"{folder}/reference_answer/gpt-4.jsonl" for folder in ("mt_bench", "data/mt_bench"))
+REFERENCES = (
+    "reference_answer_gpt-4.jsonl",
+    "reference_answer/gpt-4.jsonl",
+    "mt_bench/reference_answer/gpt-4.jsonl",
+    "data/mt_bench/reference_answer/gpt-4.jsonl",
+)
 CHECKOUT = "fastchat/llm_judge/"
 
 NEED_REFERENCE = ("math", "reasoning", "coding")

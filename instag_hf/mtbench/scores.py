@@ -103,7 +103,9 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         names = ("mean", "sd", "first_turn", "second_turn", "without_code_and_math", "categories", "judged", "failed")
-        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
+        rounds = [dataclasses.asdict(one) for one in self.rounds]
+        fields = {"model": self.model, "judge": self.judge, "bench": self.bench, "rounds": rounds}
+        return fields | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
@@ -144,11 +146,11 @@ def score(bench: Bench, judgments: Sequence[Judgment], *, model: str, judge: str
     missing = sum(scores.failed.values())
     if missing and not allow_failed:
         kinds = ", ".join(f"{count} {kind}" for kind, count in scores.failed.items())
-        last = next((one.failure for one in judgments if one.failure), "missing: nobody judged the turn")
+        why = next((one.failure for one in judgments if one.failure), "missing: nobody judged the turn")
         raise InputError(
-            f"mt-bench: expected a rating of every turn in every round, found {missing:,} of {missing + scores.judged:,} "
-            f"missing ({kinds}), the first for: {last}. Choose another judge, or allow it with allow_failed=True "
-            "(--allow-failed): they are then counted beside the score, which is of the others alone."
+            f"mt-bench: expected a rating of every turn in every round, found {missing:,} of "
+            f"{missing + scores.judged:,} missing ({kinds}), one for: {why}. Choose another judge, or allow it "
+            "with allow_failed=True (--allow-failed): they are then counted beside a score of the others alone."
         )
     return scores
 
