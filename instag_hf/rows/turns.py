@@ -44,7 +44,7 @@ def find_reply(columns: Iterable[str], column: str | None = None, reply: str | N
 
 
 def conversation(row: Mapping[str, Any], *, column: str | None = None, reply: str | None = None) -> tuple[Turn, ...]:
-    """Take a conversation out of a row: perhaps a system turn, then user and assistant in turn, the assistant last.
+    r"""Take a conversation out of a row: perhaps a system turn, then user and assistant in turn, the assistant last.
 
     As in FastChat, an assistant's turn before the first user's is left out; so is a user's after the last answer,
     which teaches nothing.
@@ -60,7 +60,7 @@ def conversation(row: Mapping[str, Any], *, column: str | None = None, reply: st
 
     Example:
         >>> conversation({"instruction": "Add.", "input": "1, 2", "output": "3"})
-        (Turn(role='user', text='Add.\\n1, 2'), Turn(role='assistant', text='3'))
+        (Turn(role='user', text='Add.\n1, 2'), Turn(role='assistant', text='3'))
     """
     answer = find_reply(row, column, reply)
     shape = find_shape(row.keys(), column)

@@ -4,21 +4,30 @@ Loops are those of transformers and trl, LoRA is peft's. What is ours is what go
 loss is on, and a record of everything.
 """
 
+from instag_hf.training.lm import CONTROL, LM_PRESETS, MODEL, LMJob, LMSettings, train, train_lm, train_with_control
 from instag_hf.training.runs import ADAPTER, CHECKPOINTS, MERGED, RECORD, add_lora, load_base, record
 from instag_hf.training.taggers import FORMATS, GGUF, PRESETS, Job, Settings, train_tagger
 
 __all__ = [
     "ADAPTER",
     "CHECKPOINTS",
+    "CONTROL",
     "FORMATS",
     "GGUF",
+    "LM_PRESETS",
     "MERGED",
+    "MODEL",
     "PRESETS",
     "RECORD",
     "Job",
+    "LMJob",
+    "LMSettings",
     "Settings",
     "add_lora",
     "load_base",
     "record",
+    "train",
+    "train_lm",
     "train_tagger",
+    "train_with_control",
 ]

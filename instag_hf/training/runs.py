@@ -1,6 +1,7 @@
 """What every training shares: the base, LoRA, a folder that a stopped run goes on in, and the record of it all."""
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
@@ -27,18 +28,21 @@ def record(output: Path, facts: Mapping[str, Any]) -> None:
     (output / RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_base(base: str, *, exact: bool = False) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def load_base(
+    base: str, *, exact: bool = False, packed: bool = False
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model to train and its tokenizer, with plain matrices where the file has quantized ones.
 
     Args:
         base: A GGUF file, a folder or a Hub id; nothing for the embedded tagger's base.
         exact: Whether to load in float32 and not in bfloat16, which is too coarse for the small steps of weights that
             are trained themselves.
+        packed: Whether several rows will share a length, which attention must keep apart.
     """
     import torch
 
     # On a CPU, where rows are short, eager attention is a fifth faster than PyTorch's own.
-    attention = None if torch.cuda.is_available() else "eager"
+    attention = "flash_attention_2" if packed else None if torch.cuda.is_available() else "eager"
     model = base or str(embedded.find_base())
     return load(model, dtype=torch.float32 if exact else torch.bfloat16, attention=attention)
 
@@ -106,8 +110,13 @@ def log_of(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [entry for entry in history if "loss" in entry or "eval_loss" in entry]
 
 
-def prepare(output: Path, facts: Mapping[str, Any]) -> bool:
+def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> bool:
     """Refuse a folder that holds another job; say whether there is a checkpoint to go on from.
+
+    Args:
+        output: The folder.
+        facts: What the job is.
+        again: Whether the same job may be finished already.
 
     Raises:
         InputError: The folder holds a finished training, or another one.
@@ -115,25 +124,31 @@ def prepare(output: Path, facts: Mapping[str, Any]) -> bool:
     plan = output / CHECKPOINTS / "job.json"
     told = {name: fact for name, fact in facts.items() if name != "command"}  # its words may differ in a folder's name
     text = json.dumps(told, indent=2, ensure_ascii=False)
-    if (output / RECORD).is_file():
+    same = plan.is_file() and plan.read_text(encoding="utf-8") == text
+    if (output / RECORD).is_file() and not (again and same):
         raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
-    if plan.is_file() and plan.read_text(encoding="utf-8") != text:
+    if plan.is_file() and not same:
         raise InputError(f"train: {output} holds a training with other settings or data. Choose another folder.")
     plan.parent.mkdir(parents=True, exist_ok=True)
     plan.write_text(text, encoding="utf-8")
     return any(plan.parent.glob("checkpoint-*"))
 
 
-def need_packages() -> None:
+def known(output: Path) -> dict[str, Any] | None:
+    """Read the record of a training that is done; `None` where none is."""
+    path = output / RECORD
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found
+
+
+def need_packages(*more: str) -> None:
     """Refuse to begin without the packages for training.
 
     Raises:
         MissingError: One of them is not installed.
     """
-    try:
-        import accelerate  # noqa: F401
-        import peft  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingError(f'train: needs {error.name}. pip install "instag-hf[train]"') from error
+    for name in ("accelerate", "peft", "torch", "transformers", *more):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise MissingError(f'train: needs {error.name}. pip install "instag-hf[train]"') from error
