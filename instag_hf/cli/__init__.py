@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from instag_hf import __version__
+from instag_hf.cli.lm import train_lm
 from instag_hf.cli.mtbench import mt_bench
 from instag_hf.cli.normalizing import normalize
 from instag_hf.cli.quality import check_quality, compare_tags
@@ -54,7 +55,7 @@ def cli(debug: bool) -> None:
 
 _COMMANDS = (
     *(tag, normalize, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
-    *(mt_bench, doctor, serve, prompt, demo, replies),
+    *(train_lm, mt_bench, doctor, serve, prompt, demo, replies),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

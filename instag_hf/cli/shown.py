@@ -1,11 +1,13 @@
 """What commands show to people: bars, summaries, tables."""
 
 import contextlib
+import shlex
 import sys
 import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,3 +79,10 @@ def fit(text: str, width: int) -> str:
             return fitted + "…" + " " * (width - used - 1)
         fitted, used = fitted + char, used + wide
     return fitted + " " * (width - used)
+
+
+def command_line() -> str:
+    """Write the command as it was given, with files by their name: the folders of a machine tell others nothing."""
+    local = {word for word in sys.argv[1:] if Path(word).is_absolute() or Path(word).exists()}
+    words = [Path(word).name if word in local else word for word in sys.argv[1:]]
+    return shlex.join(["instag", *words])

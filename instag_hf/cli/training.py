@@ -2,22 +2,20 @@
 
 import dataclasses
 import json
-import shlex
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from instag_hf.cli.shown import progress
+from instag_hf.cli.shown import command_line, progress
 from instag_hf.cli.tagging import make_tagger, tagger_options
 
 if TYPE_CHECKING:
     from instag_hf.tagger import Tagger
     from instag_hf.training.examples import Example
 
-SETTINGS = {  # options of `train-tagger` that are fields of training.Settings
+SETTINGS: dict[str, tuple[Any, str]] = {  # options of `train-tagger` that are fields of training.Settings
     "epochs": (float, "Passes over the rows."),
     "max_steps": (int, "Stop after so many steps, whatever the epochs say."),
     "learning_rate": (float, "The highest learning rate."),
@@ -31,12 +29,18 @@ SETTINGS = {  # options of `train-tagger` that are fields of training.Settings
 }
 
 
-def _settings_options(command: Any) -> Any:
-    for name, (kind, text) in reversed(SETTINGS.items()):
-        command = click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{text} From the preset if not given.")(
-            command
-        )
-    return command
+def settings_options(settings: dict[str, tuple[Any, str]]) -> Callable[[Any], Any]:
+    """Add an option for each field of a preset; one that is not given stays the preset's."""
+
+    def add(command: Any) -> Any:
+        for name, (kind, text) in reversed(settings.items()):
+            words = name.replace("_", "-")
+            flag = f"--{words}/--no-{words}" if kind is bool else f"--{words}"
+            option = click.option(flag, type=kind, default=None, help=f"{text} From the preset if not given.")
+            command = option(command)
+        return command
+
+    return add
 
 
 @click.command("train-tagger")
@@ -62,7 +66,7 @@ def _settings_options(command: Any) -> Any:
 )
 @click.option("--licenses", type=click.Path(path_type=Path), help="A table of source, licence, tier; for the record.")
 @click.option("--tier", "tiers", multiple=True, help="Take only sources of this tier; may be given again.")
-@_settings_options
+@settings_options(SETTINGS)
 def train_tagger(
     source: str,
     output: Path,
@@ -120,7 +124,7 @@ def train_tagger(
         settings=settings,
         formats=formats or (("adapter", "gguf") if settings.rank else ("merged",)),
         notes={
-            "command": _command(),
+            "command": command_line(),
             "tags": tags,
             "vocabulary": vocabulary or "",
             "left_out": dict(dropped),
@@ -187,13 +191,6 @@ def _score(tagger: "Tagger", dev: str, gold: str) -> dict[str, Any]:
     for line in _scores(scores):
         click.echo(line, err=True)
     return scores
-
-
-def _command() -> str:
-    """Write the command as it was given, with files by their name: the folders of a machine tell others nothing."""
-    local = {word for word in sys.argv[1:] if Path(word).is_absolute() or Path(word).exists()}
-    words = [Path(word).name if word in local else word for word in sys.argv[1:]]
-    return shlex.join(["instag", *words])
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:

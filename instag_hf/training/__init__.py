@@ -4,7 +4,17 @@ Loops are those of transformers and trl, LoRA is peft's. What is ours is what go
 loss is on, and a record of everything.
 """
 
-from instag_hf.training.lm import CONTROL, LM_PRESETS, MODEL, LMJob, LMSettings, train, train_lm, train_with_control
+from instag_hf.training.lm import (
+    CONTROL,
+    LM_PRESETS,
+    MODEL,
+    LMJob,
+    LMSettings,
+    first_process,
+    train,
+    train_lm,
+    train_with_control,
+)
 from instag_hf.training.runs import ADAPTER, CHECKPOINTS, MERGED, RECORD, add_lora, load_base, record
 from instag_hf.training.taggers import FORMATS, GGUF, PRESETS, Job, Settings, train_tagger
 
@@ -24,6 +34,7 @@ __all__ = [
     "LMSettings",
     "Settings",
     "add_lora",
+    "first_process",
     "load_base",
     "record",
     "train",

@@ -24,6 +24,7 @@ from instag_hf.training.runs import (
     digest,
     known,
     load_base,
+    loadable_base,
     log_of,
     need_packages,
     prepare,
@@ -57,7 +58,8 @@ class LMSettings:
         batch_size: Rows for each step, over all devices.
         device_rows: Rows that go through a device at once, at most; what its memory allows.
         max_tokens: Length of a row; a longer one is cut at its end. The paper does not say; FastChat's is 2,048.
-        packing: Whether several rows share the length of one; each still sees itself alone.
+        packing: Whether rows are laid end to end, up to `max_tokens`; each still sees itself alone, and a step then
+            takes so many of those.
         rank: Rank of LoRA on all linear layers; 0 trains every weight.
         alpha: LoRA's alpha.
         seed: Of everything that is drawn.
@@ -194,7 +196,7 @@ def _train(job: LMJob) -> dict[str, Any]:
     if (done := known(job.output)) is not None:
         return done
     transformers.set_seed(settings.seed)
-    model, tokenizer = load_base(job.base, exact=not settings.rank, packed=settings.packing)
+    model, tokenizer = load_base(job.base, exact=not settings.rank)
     set_template(tokenizer, settings.template)
     taught = teach_all(talks, tokenizer, settings.max_tokens)
     watched = teach_all(held_out, tokenizer, settings.max_tokens)
@@ -330,12 +332,17 @@ def _arguments(job: LMJob, watched: Prepared, *, resume: bool) -> "SFTConfig":
 def _save(trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", job: LMJob) -> None:
     """Write the result; every process takes part, since each may hold a part of the weights."""
     folder = job.output / (ADAPTER if job.settings.rank else MODEL)
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if job.settings.rank:
+        model.peft_config["default"].base_model_name_or_path = loadable_base(job.base)
     trainer.save_model(str(folder))
     if not trainer.is_world_process_zero():
         return
+    for name in ("training_args.bin", "README.md"):  # a pickle, and a card that says nothing of the data
+        (folder / name).unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
     if job.settings.rank and job.merge:
-        merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+        merged = model.merge_and_unload()
         merged.save_pretrained(job.output / MERGED)
         tokenizer.save_pretrained(job.output / MERGED)
 

@@ -28,21 +28,18 @@ def record(output: Path, facts: Mapping[str, Any]) -> None:
     (output / RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_base(
-    base: str, *, exact: bool = False, packed: bool = False
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def load_base(base: str, *, exact: bool = False) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model to train and its tokenizer, with plain matrices where the file has quantized ones.
 
     Args:
         base: A GGUF file, a folder or a Hub id; nothing for the embedded tagger's base.
         exact: Whether to load in float32 and not in bfloat16, which is too coarse for the small steps of weights that
             are trained themselves.
-        packed: Whether several rows will share a length, which attention must keep apart.
     """
     import torch
 
     # On a CPU, where rows are short, eager attention is a fifth faster than PyTorch's own.
-    attention = "flash_attention_2" if packed else None if torch.cuda.is_available() else "eager"
+    attention = None if torch.cuda.is_available() else "eager"
     model = base or str(embedded.find_base())
     return load(model, dtype=torch.float32 if exact else torch.bfloat16, attention=attention)
 
@@ -90,6 +87,11 @@ def base_name(base: str) -> str:
     """Name a base the same on every machine: the folders of one tell others nothing."""
     named = Path(base).name if Path(base).exists() else base
     return named if base else f"{embedded.BASE_REPO}@{embedded.BASE_REVISION}/{embedded.BASE_FILE}"
+
+
+def loadable_base(base: str) -> str:
+    """Name the base that an adapter is put on again: a Hub id or a folder; of a GGUF file there is no such name."""
+    return base_name(base) if base.endswith(".gguf") else base or embedded.BASE_REPO
 
 
 def versions(*names: str) -> dict[str, str]:
