@@ -40,8 +40,18 @@ QUICK = LMSettings(epochs=1.25, learning_rate=1e-2, batch_size=8, device_rows=8)
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
+def gguf(tmp_path_factory):
     return str(write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny.gguf"))
+
+
+@pytest.fixture(scope="module")
+def base(gguf):
+    """The same model as a folder, which is loaded in a tenth of the time."""
+    model, tokenizer = load_base(gguf, exact=True)
+    folder = Path(gguf).with_name("tiny")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +87,7 @@ def test_training_halves_the_loss_and_records_everything(trained):
     assert written["sources"] == [{"source": "mine", "license": "CC0-1.0", "rows": 64}]
     assert (written["rows"], written["rows_an_epoch"], written["steps"]) == (64, 64, 10)
     assert (written["rows_cut"], written["rows_too_long"], written["left_out"]) == (0, 0, {})
-    assert (written["base"], written["kind"], written["why"]) == ("tiny.gguf", "lm", "a test")
+    assert (written["base"], written["kind"], written["why"]) == ("tiny", "lm", "a test")
     assert "/tmp" not in json.dumps(written)
 
 
@@ -106,7 +116,8 @@ def test_the_model_is_loaded_again_from_a_hub_and_from_its_folder(trained, tmp_p
         words = [sys.executable, "-c", code]
         done = subprocess.run([*words, "me/taglm"], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "USER: Say sun 2 times ASSISTANT:' '" in done.stdout
+    assert done.stdout.startswith('"A chat between a curious user and an artificial intelligence assistant.')
+    assert 'USER: Say sun 2 times ASSISTANT:" ' in done.stdout
     here = subprocess.run([*words, folder / "model"], capture_output=True, text=True, check=True)
     assert here.stdout == done.stdout
 
@@ -214,9 +225,9 @@ def test_packed_rows_see_themselves_alone(base, rows, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_adapter_names_its_base_and_can_be_merged(base, rows, tmp_path):
+def test_an_adapter_names_its_base_and_can_be_merged(base, gguf, rows, tmp_path):
     settings = LMSettings(template="own", batch_size=8, device_rows=8, max_steps=2, rank=2)
-    train(rows, base, tmp_path / "out", settings=settings, merge=True)
+    train(rows, gguf, tmp_path / "out", settings=settings, merge=True)
     config = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "tiny.gguf"
     model, tokenizer = load_base(str(tmp_path / "out" / "merged"))

@@ -84,14 +84,23 @@ def read_talks(
     return found, left_out
 
 
+def check_template(template: str) -> None:
+    """Refuse the name of a template that there is not.
+
+    Raises:
+        InputError: There is no such template.
+    """
+    if template not in TEMPLATES:
+        raise InputError(f"train: expected a template of {list(TEMPLATES)}, found {template!r}.")
+
+
 def set_template(tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
     """Give a tokenizer the template that a model is trained with, which is saved with the model.
 
     Raises:
         InputError: There is no such template, or the tokenizer has none of its own or no end mark.
     """
-    if template not in TEMPLATES:
-        raise InputError(f"train: expected a template of {list(TEMPLATES)}, found {template!r}.")
+    check_template(template)
     if template == "vicuna":
         if not tokenizer.eos_token:
             raise InputError("train: the template vicuna ends turns with the end mark, and the tokenizer has none.")

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instag_hf.errors import InputError
-from instag_hf.training.conversations import Prepared, Talk, Taught, read_talks, set_template, teach_all, up_to
+from instag_hf.training.conversations import (
+    Prepared,
+    Talk,
+    Taught,
+    check_template,
+    read_talks,
+    set_template,
+    teach_all,
+    up_to,
+)
 from instag_hf.training.progress import progress_bar
 from instag_hf.training.runs import (
     ADAPTER,
@@ -225,6 +234,7 @@ def _train(job: LMJob) -> dict[str, Any]:
 def _check(talks: Sequence[Talk], settings: LMSettings) -> None:
     if not talks:
         raise InputError("train: expected rows with a query and an answer, found none.")
+    check_template(settings.template)
     devices = processes()
     if settings.batch_size % (devices * _device_rows(settings)):
         raise InputError(

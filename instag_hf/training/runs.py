@@ -127,10 +127,10 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
     told = {name: fact for name, fact in facts.items() if name != "command"}  # its words may differ in a folder's name
     text = json.dumps(told, indent=2, ensure_ascii=False)
     same = plan.is_file() and plan.read_text(encoding="utf-8") == text
-    if (output / RECORD).is_file() and not (again and same):
-        raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
     if plan.is_file() and not same:
         raise InputError(f"train: {output} holds a training with other settings or data. Choose another folder.")
+    if (output / RECORD).is_file() and not (again and same):
+        raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
     plan.parent.mkdir(parents=True, exist_ok=True)
     plan.write_text(text, encoding="utf-8")
     return any(plan.parent.glob("checkpoint-*"))
