@@ -24,11 +24,13 @@ if TYPE_CHECKING:
         StoreError,
         Unreachable,
     )
+    from instag_hf.mtbench import Scores
     from instag_hf.normalizer import TagNormalizer
     from instag_hf.prompts import Recipe, load_recipe
     from instag_hf.selection import Selection, select
     from instag_hf.selection.comparing import compare
     from instag_hf.tagger import Tagger
+    from instag_hf.training import train
 
     tag = Tagger().tag
 
@@ -52,6 +54,8 @@ _ROOMS = {
     "Selection": "selection",
     "select": "selection",
     "compare": "selection.comparing",
+    "train": "training",
+    "Scores": "mtbench",
 }
 
 __all__ = [
@@ -65,6 +69,7 @@ __all__ = [
     "RowError",
     "RowFailure",
     "Sampling",
+    "Scores",
     "Selection",
     "StoreError",
     "TagNormalizer",
@@ -76,6 +81,7 @@ __all__ = [
     "select",
     "tag",
     "tag_f1",
+    "train",
 ]
 
 

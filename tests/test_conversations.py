@@ -5,7 +5,6 @@ import copy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import write_tiny_llama
 
 from instag_hf.engines.local import load
 from instag_hf.errors import InputError, RowError
@@ -115,9 +114,9 @@ def test_rows_that_teach_nothing_are_counted_by_reason():
 
 
 @pytest.fixture(scope="module")
-def smol(tmp_path_factory):
+def smol(tiny_folder):
     """The embedded tagger's own tokenizer: bytes in pairs, and a chat template of `<|im_start|>` and `<|im_end|>`."""
-    tokenizer = load(str(write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny.gguf")))[1]
+    tokenizer = load(str(tiny_folder))[1]
     return lambda: copy.deepcopy(tokenizer)
 
 

@@ -12,6 +12,7 @@ import click
 import pytest
 from conftest import ROOT
 from local_hub import local_hub
+from small_bench import QUESTIONS, judgment_rows, write_bench, write_lines
 
 from instag_hf import __version__
 from instag_hf.cli import cli
@@ -43,8 +44,11 @@ def example_of(command):
 def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     line = example_of(COMMANDS[name])
     assert line.startswith(name)
-    (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": ""}\n')
+    (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": "", "response": "Hi."}\n')
     (tmp_path / "tagged.jsonl").write_text('{"query": "Say hi.", "tags": ["greeting"], "source": "ours"}\n' * 8)
+    write_bench(tmp_path / "mt_bench")
+    turns = [(row["question_id"], turn) for row in QUESTIONS for turn in (1, 2)]
+    write_lines(tmp_path / "judged.jsonl", judgment_rows(dict.fromkeys(turns, 7)))
     (tmp_path / "other").mkdir()
     Store(tmp_path / "other" / "replies.sqlite").close()
     words = shlex.split(line)

@@ -13,7 +13,6 @@ import yaml
 from conftest import ROOT
 from datasets import Dataset
 from local_hub import local_hub
-from tiny import write_tiny_llama
 
 from instag_hf.errors import InputError
 from instag_hf.training import LM_PRESETS, LMJob, LMSettings, load_base, train, train_with_control
@@ -40,18 +39,8 @@ QUICK = LMSettings(epochs=1.25, learning_rate=1e-2, batch_size=8, device_rows=8)
 
 
 @pytest.fixture(scope="module")
-def gguf(tmp_path_factory):
-    return str(write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny.gguf"))
-
-
-@pytest.fixture(scope="module")
-def base(gguf):
-    """The same model as a folder, which is loaded in a tenth of the time."""
-    model, tokenizer = load_base(gguf, exact=True)
-    folder = Path(gguf).with_name("tiny")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+def base(tiny_folder):
+    return str(tiny_folder)
 
 
 @pytest.fixture(scope="module")
@@ -225,9 +214,9 @@ def test_packed_rows_see_themselves_alone(base, rows, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_adapter_names_its_base_and_can_be_merged(base, gguf, rows, tmp_path):
+def test_an_adapter_names_its_base_and_can_be_merged(base, rows, tmp_path):
     settings = LMSettings(template="own", batch_size=8, device_rows=8, max_steps=2, rank=2)
-    train(rows, gguf, tmp_path / "out", settings=settings, merge=True)
+    train(rows, f"{base}.gguf", tmp_path / "out", settings=settings, merge=True)
     config = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "tiny.gguf"
     model, tokenizer = load_base(str(tmp_path / "out" / "merged"))

@@ -71,6 +71,8 @@ class LMSettings:
             takes so many of those.
         rank: Rank of LoRA on all linear layers; 0 trains every weight.
         alpha: LoRA's alpha.
+        evaluations: How often the loss of held-out rows is measured on the way, besides before and after; at least 2,
+            or 0.
         seed: Of everything that is drawn.
     """
 
@@ -87,6 +89,7 @@ class LMSettings:
     packing: bool = False
     rank: int = 0
     alpha: int = 32
+    evaluations: int = 4
     seed: int = 0
 
 
@@ -223,8 +226,9 @@ def _train(job: LMJob) -> dict[str, Any]:
         "versions": versions("torch", "transformers", "trl", "peft", "accelerate"),
     }
     if watched.rows:
-        facts["eval_loss_before"] = next(entry["eval_loss"] for entry in facts["log"] if "eval_loss" in entry)
-        facts["eval_loss"] = trainer.evaluate()["eval_loss"]
+        measured = [entry for entry in facts["log"] if "eval_loss" in entry]
+        last = measured[-1] if measured[-1]["step"] == result.global_step else trainer.evaluate()
+        facts |= {"eval_loss_before": measured[0]["eval_loss"], "eval_loss": last["eval_loss"]}
     _save(trainer, tokenizer, job)
     if trainer.is_world_process_zero():
         record(job.output, facts)
@@ -324,9 +328,9 @@ def _arguments(job: LMJob, watched: Prepared, *, resume: bool) -> "SFTConfig":
         use_cpu=not cuda,
         bf16=not settings.rank and cuda,
         gradient_checkpointing=cuda and not settings.rank,
-        eval_strategy="steps" if watched.rows else "no",
+        eval_strategy="steps" if watched.rows and settings.evaluations else "no",
         eval_on_start=bool(watched.rows) and not resume,
-        eval_steps=0.25,
+        eval_steps=1 / max(2, settings.evaluations),
         save_strategy="steps",
         save_steps=0.1,
         save_total_limit=2,
