@@ -33,8 +33,8 @@ from instag_hf.training.runs import (
     digest,
     known,
     load_base,
-    loadable_base,
     log_of,
+    name_base,
     need_packages,
     prepare,
     record,
@@ -172,11 +172,11 @@ def train_with_control(job: LMJob, pool: "Dataset", *, draw_seed: int = 42) -> d
     Raises:
         InputError: As `train`, or the pool has fewer rows that can be drawn.
     """
-    from instag_hf.selection import select
+    from instag_hf.selection import Rules, choose
 
     if "control" in (known(job.output) or {}):
         raise InputError(f"train: {job.output} holds a finished training already. Choose another folder.")
-    drawn = select(pool, len(job.rows), "random", seed=draw_seed)
+    drawn = choose(pool, len(job.rows), "random", Rules(seed=draw_seed)).rows(pool)
     if len(drawn) < len(job.rows):
         raise InputError(
             f"train: expected a pool from which {len(job.rows):,} rows can be drawn, found {len(drawn):,} that can."
@@ -346,16 +346,16 @@ def _arguments(job: LMJob, watched: Prepared, *, resume: bool) -> "SFTConfig":
 def _save(trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", job: LMJob) -> None:
     """Write the result; every process takes part, since each may hold a part of the weights."""
     folder = job.output / (ADAPTER if job.settings.rank else MODEL)
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    if job.settings.rank:
-        model.peft_config["default"].base_model_name_or_path = loadable_base(job.base)
     trainer.save_model(str(folder))
     if not trainer.is_world_process_zero():
         return
     for name in ("training_args.bin", "README.md"):  # a pickle, and a card that says nothing of the data
         (folder / name).unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
+    if job.settings.rank:
+        name_base(folder, job.base)
     if job.settings.rank and job.merge:
+        model: Any = trainer.accelerator.unwrap_model(trainer.model)
         merged = model.merge_and_unload()
         merged.save_pretrained(job.output / MERGED)
         tokenizer.save_pretrained(job.output / MERGED)

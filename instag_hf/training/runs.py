@@ -89,9 +89,12 @@ def base_name(base: str) -> str:
     return named if base else f"{embedded.BASE_REPO}@{embedded.BASE_REVISION}/{embedded.BASE_FILE}"
 
 
-def loadable_base(base: str) -> str:
-    """Name the base that an adapter is put on again: a Hub id or a folder; of a GGUF file there is no such name."""
-    return base_name(base) if base.endswith(".gguf") else base or embedded.BASE_REPO
+def name_base(adapter: Path, base: str) -> None:
+    """Write into an adapter what it is put on: a Hub id or a folder; a GGUF file's folder would tell others nothing."""
+    path = adapter / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base_name(base) if base.endswith(".gguf") else base or embedded.BASE_REPO
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def versions(*names: str) -> dict[str, str]:
