@@ -29,12 +29,14 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from instag_hf.hub import publish_dataset, publish_model, publish_normalizer
+    from instag_hf.mtbench import Scores
     from instag_hf.normalizer import TagNormalizer
     from instag_hf.prompts import Recipe, load_recipe
     from instag_hf.rows.adopting import adopt_tags
     from instag_hf.selection import Selection, select
     from instag_hf.selection.comparing import compare
     from instag_hf.tagger import Tagger
+    from instag_hf.training import train
 
     tag = Tagger().tag
 
@@ -67,6 +69,8 @@ _ROOMS = {
     "Selection": "selection",
     "select": "selection",
     "compare": "selection.comparing",
+    "train": "training",
+    "Scores": "mtbench",
 }
 
 __all__ = [
@@ -84,6 +88,7 @@ __all__ = [
     "RowError",
     "RowFailure",
     "Sampling",
+    "Scores",
     "Selection",
     "StoreError",
     "TagNormalizer",
@@ -100,6 +105,7 @@ __all__ = [
     "select",
     "tag",
     "tag_f1",
+    "train",
 ]
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect, env_number
 from instag_hf.engines.loops import allow_nested_loop, in_turn, run
+from instag_hf.engines.runs import WINDOW
 from instag_hf.errors import EngineError, InputError, InstagError, ReplyError, RowError, RowFailure
 from instag_hf.parsing import GRAMMAR, PARSER, Parsed, parse
 from instag_hf.prompts import Recipe, load_recipe, recipe_for
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from instag_hf.engines.transport import Telemetry
 
-WINDOW = 200  # rows over which failures are watched
+CHATTING = tuple(kind for kind in KINDS if kind != "text_generation")  # its client takes raw prompts alone
 FACTS = ("engine", "model", "revision", "adapter", "recipe", "structured", "sampling", "parser")
 
 Row = Mapping[str, Any]
@@ -319,6 +320,8 @@ def identity(engine: str, model: str, revision: str, *, who: str = "tagger") -> 
         model = embedded.fetch(model or embedded.MODEL, revision or None)
     if engine == "embedded" or (engine == "local" and (model == embedded.MODEL or model.endswith(".gguf"))):
         return model, embedded.revision_of(model)
+    if engine == "local" and Path(model or "-").is_dir():
+        return model, embedded.revision_of_folder(Path(model))
     if not model:
         from instag_hf.engines.openai import served_models
 
@@ -328,6 +331,26 @@ def identity(engine: str, model: str, revision: str, *, who: str = "tagger") -> 
             f"{who}: engine {engine} needs the model's id. Give model= (--model) or set INSTAG_MODEL.{reports}"
         )
     return model, revision
+
+
+def chat_identity(engine: str, model: str, revision: str, *, who: str) -> tuple[str, str, str]:
+    """Return the engine, the model and the revision of a chat model, with defaults from `INSTAG_*` filled in.
+
+    Raises:
+        InputError: The engine cannot chat, the model is one that can only tag, or `identity` says so.
+    """
+    from instag_hf.engines import embedded
+
+    engine = engine or os.environ.get("INSTAG_ENGINE") or "openai"
+    if engine not in CHATTING:
+        raise InputError(f"{who}: expected an engine of {list(CHATTING)}, found {engine!r}.")
+    model, revision = identity(engine, model or os.environ.get("INSTAG_MODEL") or "", revision, who=who)
+    if model == embedded.MODEL:
+        raise InputError(
+            f"{who}: expected a chat model, found {model!r}, which can only tag. "
+            "Give model= (--model), or choose an engine with a server."
+        )
+    return engine, model, revision
 
 
 # How the last rows of each tagger ended in each loop: the kind of failure, or "".

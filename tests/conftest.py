@@ -47,6 +47,14 @@ def shared_data():
     return SHARED / "data"
 
 
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A llama of two layers with random weights, as transformers keeps one; its GGUF file lies beside it."""
+    from tiny import write_tiny_folder
+
+    return write_tiny_folder(tmp_path_factory.mktemp("tiny"))
+
+
 @pytest.fixture
 def clean_home(tmp_path, monkeypatch):
     """A reply store of the test's own, with the prepared models of the session."""

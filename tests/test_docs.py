@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from conftest import ROOT
+from small_bench import QUESTIONS, judgment_rows, write_bench, write_lines
 
 from instag_hf import TagNormalizer, __version__
 from instag_hf.cards import TAGGER_FACTS
@@ -44,12 +45,15 @@ def example_of(command):
 def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     line = example_of(COMMANDS[name])
     assert line.startswith(name)
-    (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": ""}\n')
+    (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": "", "response": "Hi."}\n')
     (tmp_path / "tagged.jsonl").write_text('{"query": "Say hi.", "tags": ["greeting"], "source": "ours"}\n' * 8)
     (tmp_path / "made-tagger").mkdir()
     shutil.copy(ADAPTER, tmp_path / "made-tagger" / "tagger.gguf")
     shutil.copy(TAGGER_FACTS, tmp_path / "made-tagger" / "training.json")
     TagNormalizer.fit([["greeting"]], min_count=1, steps=["frequency"]).save_pretrained(tmp_path / "my-words")
+    write_bench(tmp_path / "mt_bench")
+    turns = [(row["question_id"], turn) for row in QUESTIONS for turn in (1, 2)]
+    write_lines(tmp_path / "judged.jsonl", judgment_rows(dict.fromkeys(turns, 7)))
     (tmp_path / "other").mkdir()
     Store(tmp_path / "other" / "replies.sqlite").close()
     words = shlex.split(line)

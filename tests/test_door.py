@@ -38,6 +38,8 @@ def help_of(*words):
         pytest.param(help_of("tag"), id="tag help"),
         pytest.param(help_of("quality"), id="quality help"),
         pytest.param(help_of("report"), id="report help"),
+        pytest.param(help_of("train-lm"), id="train-lm help"),
+        pytest.param(help_of("mt-bench"), id="mt-bench help"),
     ],
 )
 def test_door_loads_nothing_heavy(code):

@@ -444,7 +444,7 @@ def test_the_prompts_have_the_version_they_are_kept_under():
     [
         pytest.param({"engine": "oracle"}, "quality: expected an engine of", id="engine"),
         pytest.param({"engine": "text_generation"}, "quality: expected an engine of", id="no chats"),
-        pytest.param({"engine": "embedded"}, "quality: expected a chat model to judge, found", id="our tagger"),
+        pytest.param({"engine": "embedded"}, "quality: expected a chat model, found", id="our tagger"),
         pytest.param({"engine": "openai"}, "quality: engine openai needs the model's id", id="no model"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from instag_hf.tagger import Tagger
     from instag_hf.training.examples import Example
 
-SETTINGS = {  # options of `train-tagger` that are fields of training.Settings
+SETTINGS: dict[str, tuple[Any, str]] = {  # options of `train-tagger` that are fields of training.Settings
     "epochs": (float, "Passes over the rows."),
     "max_steps": (int, "Stop after so many steps, whatever the epochs say."),
     "learning_rate": (float, "The highest learning rate."),
@@ -29,12 +29,18 @@ SETTINGS = {  # options of `train-tagger` that are fields of training.Settings
 }
 
 
-def _settings_options(command: Any) -> Any:
-    for name, (kind, text) in reversed(SETTINGS.items()):
-        command = click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{text} From the preset if not given.")(
-            command
-        )
-    return command
+def settings_options(settings: dict[str, tuple[Any, str]]) -> Callable[[Any], Any]:
+    """Add an option for each field of a preset; one that is not given stays the preset's."""
+
+    def add(command: Any) -> Any:
+        for name, (kind, text) in reversed(settings.items()):
+            words = name.replace("_", "-")
+            flag = f"--{words}/--no-{words}" if kind is bool else f"--{words}"
+            option = click.option(flag, type=kind, default=None, help=f"{text} From the preset if not given.")
+            command = option(command)
+        return command
+
+    return add
 
 
 @click.command("train-tagger")
@@ -60,7 +66,7 @@ def _settings_options(command: Any) -> Any:
 )
 @click.option("--licenses", type=click.Path(path_type=Path), help="A table of source, licence, tier; for the record.")
 @click.option("--tier", "tiers", multiple=True, help="Take only sources of this tier; may be given again.")
-@_settings_options
+@settings_options(SETTINGS)
 def train_tagger(
     source: str,
     output: Path,

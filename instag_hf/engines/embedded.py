@@ -139,6 +139,12 @@ def revision_of(model: str) -> str:
     return _short(_sha256(path))
 
 
+def revision_of_folder(folder: Path) -> str:
+    """Name the exact weights in a folder of transformers: two trainings may write to folders of one name."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".bin", ".json", ".jinja"})
+    return _short(*(f"{path.name} {_sha256(path.resolve())}" for path in files if path.name != "training.json"))
+
+
 class EmbeddedEngine(OpenAIEngine):
     """llama.cpp's own server in this process, on 127.0.0.1 with a random port and key, started by its first request."""
 
@@ -367,8 +373,14 @@ def _checked(path: Path) -> Path:
     return path
 
 
-@functools.lru_cache
 def _sha256(path: Path) -> str:
+    found = path.stat()
+    return _digest(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache
+def _digest(path: Path, changed_ns: int, size: int) -> str:
+    """Read a file once, as long as it is the same file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

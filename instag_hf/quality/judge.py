@@ -4,24 +4,22 @@ A case is sent as one JSON object, so no text of a dataset can end its place and
 one JSON object with the numbers of what does not fit; anything else is a failure with its reason, never a verdict.
 """
 
-import asyncio
 import dataclasses
 import hashlib
 import json
-import os
 import re
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect, embedded, env_number, session
+from instag_hf.engines import Engine, Request, Sampling, ask, connect
 from instag_hf.engines.loops import run
-from instag_hf.errors import EngineError, InputError, ReplyError, RowFailure
+from instag_hf.engines.runs import ask_each
+from instag_hf.errors import ReplyError, RowFailure
 from instag_hf.parsing import THOUGHTS
 from instag_hf.prompts import Message
 from instag_hf.quality.cases import Case, Verdict
 from instag_hf.replies import Store, store
-from instag_hf.tagger import WINDOW, identity, model_name
+from instag_hf.tagger import chat_identity, model_name
 
 PROMPTS = "1"  # state of every Judge: raise it when a word below or the reading of replies changes
 
@@ -54,8 +52,6 @@ else there, or says nothing about what the query intends.
 }
 FIELDS = {"precision": ("query", "tags"), "consistency": ("tag", "queries")}
 
-CHATTING = tuple(kind for kind in KINDS if kind != "text_generation")  # its client takes raw prompts alone
-
 _FLAT_OBJECT = re.compile(r"\{[^{}]*\}")
 
 
@@ -87,17 +83,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         """Fill in the defaults, so that the fields say all that is asked."""
-        engine = self.engine or os.environ.get("INSTAG_ENGINE") or "openai"
-        if engine not in CHATTING:
-            raise InputError(f"quality: expected an engine of {list(CHATTING)}, found {engine!r}.")
-        model, revision = identity(
-            engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision, who="quality"
-        )
-        if model == embedded.MODEL:
-            raise InputError(
-                f"quality: expected a chat model to judge, found {model!r}, which can only tag. "
-                "Give model= (--model), or choose an engine with a server."
-            )
+        engine, model, revision = chat_identity(self.engine, self.model, self.revision, who="quality")
         for name, value in {"engine": engine, "model": model, "revision": revision, "prompts": PROMPTS}.items():
             object.__setattr__(self, name, value)
 
@@ -145,29 +131,18 @@ class Judge:
             EngineError: The judge does not answer at all, or most of its last 200 replies are failures.
             StoreError: The reply store cannot be used.
         """
-        return run(self._judge(cases, on_verdict or (lambda verdict: None))) if cases else {}
+        return run(self._judge(cases, on_verdict)) if cases else {}
 
-    async def _judge(self, cases: Sequence[Case], on_verdict: Callable[[Verdict], None]) -> dict[str, Verdict]:
+    async def _judge(self, cases: Sequence[Case], on_verdict: Callable[[Verdict], None] | None) -> dict[str, Verdict]:
         opened = store()
         engine = connect(self.engine, self.model, self._context_tokens(cases), self.revision)
-        recent: deque[str] = deque(maxlen=WINDOW)
-
-        async def one(case: Case) -> Verdict:
-            verdict = await self._decide(engine, case, opened)
-            on_verdict(verdict)
-            recent.append(verdict.failure)
-            self._watch(recent)
-            return verdict
-
-        async with session():
-            tasks = [asyncio.ensure_future(one(case)) for case in cases]
-            try:
-                verdicts = await asyncio.gather(*tasks)
-            except BaseException:  # the run is over, and none of its tasks may outlive it
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                raise
+        verdicts = await ask_each(
+            cases,
+            lambda case: self._decide(engine, case, opened),
+            who=self.name,
+            failure=lambda verdict: verdict.failure,
+            on_result=on_verdict,
+        )
         return {case.id: verdict for case, verdict in zip(cases, verdicts, strict=True)}
 
     def _context_tokens(self, cases: Sequence[Case]) -> int:
@@ -185,18 +160,6 @@ class Judge:
             return Verdict(read_verdict(reply.text, len(case.items), cut=reply.finish_reason == "length"))
         except RowFailure as error:
             return Verdict(None, f"{error.kind}: {error}")
-
-    def _watch(self, recent: Sequence[str]) -> None:
-        """Stop when most replies are failures: then the model is no judge, and the rest would cost for nothing."""
-        kinds = Counter(failure.partition(":")[0] for failure in recent if failure)
-        if len(recent) == WINDOW and kinds.total() > env_number("INSTAG_MAX_FAILURES", 0.5) * WINDOW:
-            told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            last = next(failure for failure in reversed(recent) if failure)
-            raise EngineError(
-                f"{self.name}: {kinds.total()} of the last {WINDOW} verdicts are missing ({told}), the last for: "
-                f"{last}. Choose a model that follows instructions. "
-                "INSTAG_MAX_FAILURES is the share that may fail, 0 to 1. What was answered is kept."
-            )
 
 
 def read_verdict(reply: str, items: int, *, cut: bool = False) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ def queries(row: Mapping[str, Any], *, column: str | None = None, turns: str = "
     shape = find_shape(row.keys(), column)
     value = row[shape.column]
     if shape.conversation and isinstance(value, str):
-        value = _stored_as_text(value, shape.column)
+        value = stored_as_text(value, shape.column)
     asked = _user_turns(value, shape.column) if isinstance(value, list | tuple) else [_text(value, shape.column)]
     asked = [clean(text).strip() for text in asked]
     asked = [text for text in asked if text]
@@ -181,8 +181,12 @@ def _kind(value: object) -> str:
     return "nothing" if value is None else type(value).__name__
 
 
-def _stored_as_text(value: str, name: str) -> list[Any]:
-    """Read a conversation out of text, for CSV can hold it no other way: as JSON, or as pandas writes a list."""
+def stored_as_text(value: str, name: str) -> list[Any]:
+    """Read a conversation out of text, for CSV can hold it no other way: as JSON, or as pandas writes a list.
+
+    Raises:
+        RowError: The text is no list.
+    """
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(value)
@@ -202,21 +206,37 @@ def _user_turns(turns: list[Any] | tuple[Any, ...], name: str) -> list[str]:
 
 
 def _user_turn(turn: object, where: str) -> list[str]:
+    return [said(turn, where)] if role(turn, where) in USER_ROLES else []
+
+
+def role(turn: object, where: str) -> str:
+    """Tell who speaks in a turn, in lower case.
+
+    Raises:
+        RowError: It is no turn, or of a role that nobody knows.
+    """
     if not isinstance(turn, Mapping):
         raise RowError(f"{where}: expected a turn with a role and a text, found {_kind(turn)}")
-    role = next((turn[key] for key in ("role", "from") if turn.get(key) is not None), None)
-    if not isinstance(role, str):
+    found = next((turn[key] for key in ("role", "from") if turn.get(key) is not None), None)
+    if not isinstance(found, str):
         raise RowError(f'{where}: expected a "role" or a "from" of text, found keys {sorted(map(str, turn))}')
-    if role.lower() not in USER_ROLES:
-        if role.lower() in OTHER_ROLES:
-            return []
-        raise RowError(f"{where}: expected a role such as user or assistant, found {role[:40]!r}")
+    if found.lower() not in USER_ROLES | OTHER_ROLES:
+        raise RowError(f"{where}: expected a role such as user or assistant, found {found[:40]!r}")
+    return found.lower()
+
+
+def said(turn: Mapping[str, Any] | Any, where: str) -> str:
+    """Take what is said in a turn.
+
+    Raises:
+        RowError: It has no text.
+    """
     content = next((turn[key] for key in ("content", "value") if turn.get(key) is not None), None)
     if isinstance(content, list | tuple):
-        return ["\n".join(_part(part, where) for part in content)]
+        return "\n".join(_part(part, where) for part in content)
     if not isinstance(content, str):
         raise RowError(f"{where}: expected text, found {_kind(content)}")
-    return [content]
+    return content
 
 
 def _part(part: object, where: str) -> str:

@@ -16,7 +16,12 @@ def progress_bar() -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.bar = tqdm(
-                total=state.max_steps, initial=state.global_step, unit="step", desc="training", file=sys.stderr
+                total=state.max_steps,
+                initial=state.global_step,
+                unit="step",
+                desc="training",
+                file=sys.stderr,
+                disable=not state.is_world_process_zero,
             )
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

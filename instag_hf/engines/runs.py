@@ -1,0 +1,73 @@
+"""Many questions to one model as one run: all at once, none left behind, and over when most replies are failures."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from instag_hf.engines import env_number, session
+from instag_hf.errors import EngineError
+
+WINDOW = 200  # replies over which failures are watched
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+async def ask_each(
+    items: Sequence[Item],
+    one: Callable[[Item], Awaitable[Result]],
+    *,
+    who: str,
+    failure: Callable[[Result], str],
+    on_result: Callable[[Result], None] | None = None,
+    window: int = WINDOW,
+) -> list[Result]:
+    """Work on all items at once, and end the run when most of the last results are failures.
+
+    Args:
+        items: What to work on.
+        one: Asks for one item; it returns failures of the item itself and raises those of the run.
+        who: Whose replies they are, for the message.
+        failure: Why a result is none, as `kind: sentence`; "" for a good one.
+        on_result: Told every result as it comes.
+        window: Results over which failures are watched.
+
+    Returns:
+        The results in the items' order.
+
+    Raises:
+        EngineError: More than `INSTAG_MAX_FAILURES` of the last results are failures, or whatever `one` raises.
+    """
+    recent: deque[str] = deque(maxlen=window)
+
+    async def watched(item: Item) -> Result:
+        result = await one(item)
+        if on_result is not None:
+            on_result(result)
+        recent.append(failure(result))
+        _watch(recent, window, who)
+        return result
+
+    async with session():
+        tasks = [asyncio.ensure_future(watched(item)) for item in items]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:  # the run is over, and none of its tasks may outlive it
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+
+def _watch(recent: Sequence[str], window: int, who: str) -> None:
+    """Stop when most replies are failures: then it is the wrong model, and the rest would cost for nothing."""
+    kinds = Counter(failure.partition(":")[0] for failure in recent if failure)
+    if len(recent) == window and kinds.total() > env_number("INSTAG_MAX_FAILURES", 0.5) * window:
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        last = next(failure for failure in reversed(recent) if failure)
+        raise EngineError(
+            f"{who}: {kinds.total()} of the last {window} verdicts are missing ({told}), the last for: "
+            f"{last}. Choose a model that follows instructions. "
+            "INSTAG_MAX_FAILURES is the share that may fail, 0 to 1. What was answered is kept."
+        )
