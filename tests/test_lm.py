@@ -1,7 +1,6 @@
 """Chat models are trained for real, on a tiny llama: the loss is on the assistant's words, and a stopped run goes on."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import pytest
 import yaml
 from conftest import ROOT
 from datasets import Dataset
-from local_hub import local_hub
 
 from instag_hf.errors import InputError
 from instag_hf.training import LM_PRESETS, LMJob, LMSettings, load_base, train, train_with_control
@@ -88,7 +86,7 @@ def test_what_is_written_is_a_model_with_its_template_and_no_pickle(trained):
     assert (folder / "model" / "chat_template.jinja").read_text() == facts["template"]
 
 
-def test_the_model_is_loaded_again_from_a_hub_and_from_its_folder(trained, tmp_path, clean_home):
+def test_the_model_is_loaded_again_from_a_hub_and_from_its_folder(trained, clean_home, local_hub):
     folder, _ = trained
     files = {path.name: path.read_bytes() for path in (folder / "model").iterdir()}
     code = (
@@ -100,10 +98,9 @@ def test_the_model_is_loaded_again_from_a_hub_and_from_its_folder(trained, tmp_p
         "said = model.generate(**asked, max_new_tokens=6, do_sample=False)[0, asked['input_ids'].shape[1]:]\n"
         "print(repr(tokenizer.decode(asked['input_ids'][0])), repr(tokenizer.decode(said)))\n"
     )
-    with local_hub({"me/taglm": files}) as hub:
-        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
-        words = [sys.executable, "-c", code]
-        done = subprocess.run([*words, "me/taglm"], capture_output=True, text=True, env=env, check=False)
+    local_hub.add("me/taglm", files, repo_type="model")
+    words = [sys.executable, "-c", code]
+    done = subprocess.run([*words, "me/taglm"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith('"A chat between a curious user and an artificial intelligence assistant.')
     assert 'USER: Say sun 2 times ASSISTANT:" ' in done.stdout

@@ -1,17 +1,14 @@
 """MT-Bench: what is asked is exact, what is read is strict, and what fails is counted and in no mean."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from local_hub import local_hub
 from small_bench import QUESTIONS, judgment_rows, write_bench, write_lines
 
 from instag_hf.engines.embedded import find_base
@@ -428,7 +425,7 @@ def test_questions_without_an_answer_are_missing_and_a_lone_turn_too(bench, serv
     assert (scores.judged, scores.failed) == (1, {"missing": 6, "answer": 1})
 
 
-def test_a_fastchat_checkout_and_a_hub_dataset_are_found(tmp_path, bench, monkeypatch):
+def test_a_fastchat_checkout_and_a_hub_dataset_are_found(tmp_path, bench, local_hub):
     checkout = tmp_path / "FastChat" / "fastchat" / "llm_judge" / "data"
     write_bench(checkout / "mt_bench")
     (checkout / "mt_bench" / "judge_prompts.jsonl").rename(checkout / "judge_prompts.jsonl")
@@ -436,12 +433,8 @@ def test_a_fastchat_checkout_and_a_hub_dataset_are_found(tmp_path, bench, monkey
     for source in (tmp_path / "FastChat", checkout, checkout.parent):
         assert read_bench(source) == bench
     files = {str(path.relative_to(checkout)): path.read_bytes() for path in checkout.rglob("*.jsonl") if path.is_file()}
-    with local_hub({"me/mt-bench": files}) as hub:
-        code = "import sys; from instag_hf.mtbench import read_bench; print(read_bench(sys.argv[1]).sha256)"
-        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(ROOT)}
-        words = [sys.executable, "-c", code, "me/mt-bench"]
-        done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
-    assert done.stdout.strip() == bench.sha256, done.stderr
+    local_hub.add("me/mt-bench", files)
+    assert read_bench("me/mt-bench").sha256 == bench.sha256
 
 
 def test_the_official_files_are_whole(official):
