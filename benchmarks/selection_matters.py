@@ -13,6 +13,7 @@ import dataclasses
 import gzip
 import json
 import statistics
+import sys
 import warnings
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from instag_hf import pipeline
 from instag_hf.rows.columns import read_tags
 from instag_hf.training import LM_PRESETS, LMJob, train_lm
 from instag_hf.training.conversations import read_talks
-from instag_hf.training.runs import known
 
 METHODS = ("complexity-first", "random")
 
@@ -79,13 +79,18 @@ def trained(told, method, seed, pool, held_out):
         LM_PRESETS["lora"], total_tokens=told.tokens, max_tokens=512, device_rows=2, evaluations=0, seed=seed
     )
     job = LMJob(rows=subset, base=told.base, output=folder, settings=settings, eval_rows=held_out)
-    return {"tags": float(column.lengths.mean()), **(known(folder) or train_lm(job))}
+    return {"tags": float(column.lengths.mean()), **train_lm(job, again=True)}
 
 
 def main():
     """Train what is not trained yet, and print a line for each."""
     told = arguments()
     told.out.mkdir(parents=True, exist_ok=True)
+    plan = told.out / "plan.json"
+    asked = json.dumps({name: str(value) for name, value in vars(told).items() if name not in {"out", "seeds"}})
+    if plan.is_file() and plan.read_text() != asked:
+        sys.exit(f"{told.out} holds another comparison: {plan.read_text()}. Choose another folder.")
+    plan.write_text(asked)
     pool, held_out = tagged_pool(told), held_out_rows(told)
     head = f"{'subset':<18}{'seed':>5}{'rows':>7}{'tags/row':>10}{'tokens':>10}{'taught':>9}{'before':>9}{'after':>9}"
     print(f"{head}\n{'-' * len(head)}")

@@ -1,14 +1,17 @@
 """Cards say what the record says, and nothing that data holds can become markup."""
 
 import copy
+import dataclasses
 
 import pytest
 import yaml
 from conftest import ROOT
 
-from instag_hf.cards import escape, tagger_card, tagger_facts, tagger_notice
+from instag_hf.cards import escape, tagger_card, tagger_facts, tagger_notice, taglm_card
 from instag_hf.engines.embedded import ADAPTER, BASE_FILE
 from instag_hf.errors import InputError
+from instag_hf.mtbench import Round, Scores
+from instag_hf.training import LMSettings
 
 NAME = "instagger-mini"
 
@@ -67,3 +70,67 @@ def test_escaping_keeps_plain_words():
     assert escape("# heading") == r"\# heading"
     assert escape("1. item") == r"\1. item"
     assert escape("a  b\nc") == "a b c"
+
+
+TAGLM = {
+    "base": "meta-llama/Llama-2-13b-hf",
+    "settings": dataclasses.asdict(LMSettings()),
+    "rows": 6000,
+    "steps": 234,
+    "tokens_an_epoch": 4_321_000,
+    "taught_tokens_an_epoch": 2_100_000,
+    "rows_cut": 12,
+    "rows_too_long": 3,
+    "left_out": {"no answer": 4, "<b>*x*</b>": 1},
+    "sources": [{"source": "a", "license": "MIT", "rows": 5000}, {"source": "b", "license": "", "rows": 1000}],
+    "eval_rows": 300,
+    "eval_loss_before": 1.5,
+    "eval_loss": 1.25,
+}
+ROUND = Round(
+    mean=6.4, first_turn=7.0, second_turn=5.8, categories={"coding": 3.0, "stem": 8.0}, judged=150, failed={"parse": 10}
+)
+SCORES = Scores(
+    model="taglm", judge="gpt-4 | x", bench="ab" * 32, rounds=(ROUND, dataclasses.replace(ROUND, mean=6.6, failed={}))
+)
+PUBLISHED = {
+    **TAGLM,
+    "repo": "me/taglm-13b",
+    "license": {"license": "llama2", "license_name": None, "license_link": None},
+    "scores": None,
+    "control_scores": None,
+}
+
+
+def test_a_taglm_card_states_its_scores_its_failures_and_its_control():
+    control = {"rows": 6000, "eval_loss_before": 1.5, "eval_loss": 1.375}
+    other = dataclasses.replace(SCORES, rounds=(dataclasses.replace(ROUND, mean=5.8),))
+    facts = {**PUBLISHED, "control": control, "scores": SCORES.to_dict(), "control_scores": other.to_dict()}
+    card = taglm_card(facts, name="taglm-13b")
+    assert "| this model | 1.5000 | **1.2500** |" in card
+    assert "on 6,000 rows drawn at random from the same pool | 1.5000 | 1.3750 |" in card
+    assert "| all turns, ± population SD over rounds | **6.50** ± 0.10 | 5.80 |" in card
+    assert "| coding | 3.00 | 3.00 |" in card
+    assert r"judged by gpt-4 \| x, 2 rounds" in card
+    assert "300 ratings; 10 more are missing (10 parse) and in no mean" in card
+    assert "No control was trained" not in card
+    assert "| not stated | 1,000 |" in card
+    assert r"Left out: 1 rows (&lt;b>\*x\*&lt;/b>)." in card
+    data = yaml.safe_load(card.split("---")[1])
+    (metric,) = data["model-index"][0]["results"][0]["metrics"]
+    assert metric["value"] == 6.5
+    assert (data["license"], data["base_model"], data["library_name"]) == (
+        "llama2",
+        "meta-llama/Llama-2-13b-hf",
+        "transformers",
+    )
+
+
+def test_a_taglm_card_says_what_was_not_done():
+    card = taglm_card(PUBLISHED, name="taglm-13b")
+    assert "No control was trained: what the selection itself adds" in card
+    assert "MT-Bench was not run." in card
+    assert "model-index" not in card
+    missing = {name: fact for name, fact in PUBLISHED.items() if name != "steps"}
+    with pytest.raises(InputError, match="steps"):
+        taglm_card(missing, name="taglm-13b")

@@ -11,8 +11,11 @@ import pytest
 import yaml
 from conftest import ROOT
 from datasets import Dataset
+from huggingface_hub import ModelCard
 
+import instag_hf as instag
 from instag_hf.errors import InputError
+from instag_hf.mtbench import Round, Scores
 from instag_hf.training import LM_PRESETS, LMJob, LMSettings, load_base, train, train_with_control
 from instag_hf.training.conversations import read_talks, set_template, teach_all
 from instag_hf.training.lm import _arguments, _trainer
@@ -33,6 +36,7 @@ ROWS = [
     for word in ("sun", "moon", "star", "sea", "tree", "bird", "fish", "cloud")
     for n in range(1, 9)
 ]
+ROUND = {"mean": 4.5, "first_turn": 5.0, "second_turn": 4.0, "categories": {"stem": 4.5}, "judged": 2, "failed": {}}
 QUICK = LMSettings(epochs=1.25, learning_rate=1e-2, batch_size=8, device_rows=8)
 
 
@@ -86,9 +90,15 @@ def test_what_is_written_is_a_model_with_its_template_and_no_pickle(trained):
     assert (folder / "model" / "chat_template.jinja").read_text() == facts["template"]
 
 
-def test_the_model_is_loaded_again_from_a_hub_and_from_its_folder(trained, clean_home, local_hub):
+def test_the_model_is_published_and_loaded_again_as_it_is_in_its_folder(trained, local_hub):
     folder, _ = trained
-    files = {path.name: path.read_bytes() for path in (folder / "model").iterdir()}
+    scores = Scores(model="m", judge="j", bench="b" * 64, rounds=(Round(**ROUND),))
+    (folder / "scores.json").write_text(json.dumps(scores.to_dict()))
+    instag.publish_model(folder, "me/taglm", license="mit")
+    card = ModelCard.load("me/taglm")
+    assert "MT-Bench, judged by j, 1 round of judging" in card.text
+    assert "| this model |" in card.text
+    assert card.data.eval_results[0].metric_value == 4.5
     code = (
         "import sys, transformers\n"
         "tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1])\n"
@@ -98,7 +108,6 @@ def test_the_model_is_loaded_again_from_a_hub_and_from_its_folder(trained, clean
         "said = model.generate(**asked, max_new_tokens=6, do_sample=False)[0, asked['input_ids'].shape[1]:]\n"
         "print(repr(tokenizer.decode(asked['input_ids'][0])), repr(tokenizer.decode(said)))\n"
     )
-    local_hub.add("me/taglm", files, repo_type="model")
     words = [sys.executable, "-c", code]
     done = subprocess.run([*words, "me/taglm"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

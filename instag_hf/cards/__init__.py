@@ -116,6 +116,44 @@ def model_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> st
     return fill_card("model", existing, keys, body, heading=escape(name))
 
 
+def taglm_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> str:
+    """Render the card of a chat model that was trained with `train`, into the card that is there.
+
+    Args:
+        facts: What `training.json` holds, with `control` if the same was trained on random rows; `license` as for a
+            dataset, `repo`, its id, `scores`, what `Scores.to_dict` returned or `None`, and `control_scores`, the
+            control's.
+        name: The model's name.
+        existing: The card that is there; its own text and keys stay.
+
+    Raises:
+        InputError: A fact that the card states is missing, or the card that is there has broken YAML.
+    """
+    from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
+
+    base = facts["base"].partition("@")[0]
+    keys = {
+        **_license(facts["license"]),
+        "base_model": base if "/" in base else None,
+        "library_name": "peft" if facts["settings"]["rank"] else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["instag", "instag_hf", "sft", "taglm", "trl"],
+    }
+    scores = facts["scores"]
+    if scores and scores["mean"] is not None:
+        result = EvalResult(
+            task_type="text-generation",
+            task_name="MT-Bench",
+            dataset_type="mt_bench",
+            dataset_name="MT-Bench",
+            metric_type="mt_bench",
+            metric_name=f"mean rating of 1 to 10, judged by {scores['judge']}",
+            metric_value=round(scores["mean"], 4),
+        )
+        keys["model-index"] = eval_results_to_model_index(name, [result])
+    return fill_card("model", existing, keys, _render("taglm.md.j2", facts, name=name), heading=escape(name))
+
+
 def normalizer_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> str:
     """Render the card of a vocabulary into the card that is there.
 
@@ -204,6 +242,9 @@ def _render(template: str, facts: Mapping[str, Any], **more: Any) -> str:
     environment.filters["count"] = lambda number: f"{int(number):,}"
     environment.filters["licenses"] = _by_license
     environment.filters["fence"] = fence
+    environment.filters["kinds"] = lambda failed: ", ".join(
+        f"{count:,} {escape(kind)}" for kind, count in failed.items()
+    )
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
     environment.filters["number"] = lambda value, digits=2: "not known" if value is None else f"{value:.{digits}f}"
     environment.filters["percent"] = lambda share: "not known" if share is None else f"{100 * share:.1f} %"

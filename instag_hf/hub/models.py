@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from instag_hf.cards import TAGGER_FACTS, model_card, tagger_card, tagger_facts, tagger_notice
+from instag_hf.cards import TAGGER_FACTS, model_card, tagger_card, tagger_facts, tagger_notice, taglm_card
 from instag_hf.cards.filling import fill_card, keys_of
 from instag_hf.errors import InputError
 from instag_hf.hub.committing import CARD, Content
-from instag_hf.training import ADAPTER, GGUF, MERGED, RECORD
+from instag_hf.mtbench import Scores
+from instag_hf.training import ADAPTER, CONTROL, GGUF, MERGED, MODEL, RECORD
 
 NOTICE = "NOTICE.md"
+SCORES = "scores.json"  # what `instag mt-bench --json` printed, beside the record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,9 +45,9 @@ class Weights:
         sizes = {
             path: len(held) if isinstance(held, bytes) else held.stat().st_size for path, held in self.files.items()
         }
-        return model_card(
-            {**self.facts, "repo": repo_id, "license": terms, "files": sizes}, name=name, existing=existing
-        )
+        facts = {**self.facts, "repo": repo_id, "license": terms, "files": sizes}
+        render = taglm_card if facts.get("kind") == "lm" else model_card
+        return render(facts, name=name, existing=existing)
 
 
 def read_weights(path: Path) -> Weights:
@@ -60,15 +62,17 @@ def read_weights(path: Path) -> Weights:
     if not path.exists():
         raise InputError(f"hub: expected a folder that train-tagger wrote or a GGUF file, found no {path}.")
     facts = _record(path)
+    if facts.get("kind") == "lm":
+        facts |= {"scores": _scores(path / SCORES), "control_scores": _scores(path / CONTROL / SCORES)}
     if path.is_file():
         files: dict[str, Content] = {GGUF: path}
     else:
-        merged, adapter = _folder(path / MERGED), _folder(path / ADAPTER)
+        merged, adapter = _folder(path / MERGED) or _folder(path / MODEL), _folder(path / ADAPTER)
         files = {**merged, **({f"{ADAPTER}/{name}": held for name, held in adapter.items()} if merged else adapter)}
         if (path / GGUF).is_file():
             files[GGUF] = path / GGUF
     if not files:
-        raise InputError(f"hub: expected {GGUF}, {ADAPTER} or {MERGED} in {path}, found none of them.")
+        raise InputError(f"hub: expected {GGUF}, {ADAPTER}, {MERGED} or {MODEL} in {path}, found none of them.")
     files = {
         name: _without_folders(held, facts) if name.endswith("adapter_config.json") else held
         for name, held in files.items()
@@ -89,6 +93,15 @@ def _record(path: Path) -> dict[str, Any]:
     raise InputError(
         f"hub: expected the record of the training, {RECORD}, beside {path.name}, found none. A card is made of it."
     )
+
+
+def _scores(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return Scores.from_dict(json.loads(path.read_text(encoding="utf-8"))).to_dict()
+    except ValueError as error:
+        raise InputError(f"hub: expected what instag mt-bench --json prints in {path}, found {error}.") from error
 
 
 def _folder(path: Path) -> dict[str, Content]:

@@ -152,9 +152,9 @@ def train(ds: "Dataset", base: str, output: str | Path, **given: Any) -> dict[st
     return train_lm(LMJob(rows=ds, base=base, output=Path(output), **given))
 
 
-def train_lm(job: LMJob) -> dict[str, Any]:
-    """Do a job; see `train`."""
-    if (job.output / RECORD).is_file():
+def train_lm(job: LMJob, *, again: bool = False) -> dict[str, Any]:
+    """Do a job; see `train`. With `again`, the facts of the same job in the same folder are returned if it is done."""
+    if not again and (job.output / RECORD).is_file():
         raise InputError(f"train: {job.output} holds a finished training already. Choose another folder.")
     return _train(job)
 
