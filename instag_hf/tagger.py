@@ -11,14 +11,14 @@ import json
 import os
 import sys
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect, env_number
+from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect
 from instag_hf.engines.loops import allow_nested_loop, in_turn, run
-from instag_hf.engines.runs import WINDOW
+from instag_hf.engines.runs import WINDOW, mostly_failed
 from instag_hf.errors import EngineError, InputError, InstagError, ReplyError, RowError, RowFailure
 from instag_hf.parsing import GRAMMAR, PARSER, Parsed, parse
 from instag_hf.prompts import Recipe, load_recipe, recipe_for
@@ -235,12 +235,11 @@ class Tagger:
             return  # the data's fault, whoever tags it
         recent = _recent.setdefault(asyncio.get_running_loop(), {}).setdefault(self.hash, deque(maxlen=WINDOW))
         recent.append(failure.kind if failure else "")
-        kinds = Counter(kind for kind in recent if kind)
-        if failure and len(recent) == WINDOW and kinds.total() > env_number("INSTAG_MAX_FAILURES", 0.5) * WINDOW:
+        told = mostly_failed(recent, WINDOW, "rows") if failure else ""
+        if told:
             recent.clear()
             raise EngineError(
-                f"{self.name}: {kinds.total()} of the last {WINDOW} rows failed "
-                f"({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}), the last with: {failure}. "
+                f"{self.name}: {told}, the last with: {failure}. "
                 "Is it the model that the recipe is for? instag doctor asks it some probes. INSTAG_MAX_FAILURES is the "
                 "share that may fail, 0 to 1. What was answered is kept."
             )

@@ -273,7 +273,7 @@ def test_an_empty_answer_is_judged_as_it_is(bench, server, model):
 
 def test_a_model_that_does_not_judge_stops_the_run(official, server, model):
     server.rule(Rule(reply="I am a poet."))
-    with pytest.raises(EngineError, match="judge stand-in: .* of the last 80 verdicts are missing"):
+    with pytest.raises(EngineError, match="judge stand-in: .* of the last 80 replies failed"):
         judge(official, answered(official), model)
     assert server.counts().requests < 480
 

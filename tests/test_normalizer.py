@@ -462,3 +462,22 @@ def test_the_judged_pairs_merge_precisely(shared_data):
     same = sum(pair["same"] == "1" for pair in pairs)
     assert sum(merged) / len(merged) >= 0.97
     assert sum(merged) / same >= 0.85
+
+
+def test_a_saved_vocabulary_works_without_scipy_and_a_fit_says_what_is_missing(normalizer, tmp_path):
+    folder = normalizer.save_pretrained(tmp_path / "saved")
+    code = (
+        "import sys\n"
+        "sys.modules['scipy'] = None\n"
+        "from instag_hf import MissingError, TagNormalizer\n"
+        "print(TagNormalizer.from_pretrained(sys.argv[1]).normalize({'instag_tags': ['python']}))\n"
+        "try:\n"
+        "    TagNormalizer.fit([['a', 'b']] * 9, min_count=1, steps=['association'])\n"
+        "except MissingError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "{'instag_normalized': ['python']}",
+        'normalizer: needs scipy. pip install "instag-hf[normalize]"',
+    ]

@@ -345,7 +345,7 @@ def test_a_model_that_does_not_judge_stops_the_run(judge, server):
     server.rule(Rule(reply="I am a poet."))
     cases = [Case(task="precision", subject=f"math {n}", items=("math",)) for n in range(2000)]
     with pytest.raises(
-        EngineError, match=r"200 of the last 200 verdicts are missing \(200 parse\), the last for: parse: exp"
+        EngineError, match=r"200 of the last 200 replies failed \(200 parse\), the last for: parse: exp"
     ):
         judge.judge(cases)
     assert server.counts().requests < 1000

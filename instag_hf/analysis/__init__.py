@@ -13,6 +13,7 @@ import numpy as np
 from instag_hf.analysis.counting import expected_tags, most_frequent_pairs, rank_correlation
 from instag_hf.analysis.reading import UNKNOWN, Asked, Rows, read_rows
 from instag_hf.errors import InputError
+from instag_hf.normalizer import FunnelStep
 from instag_hf.prompts import Recipe
 from instag_hf.rows.columns import TagColumn
 
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
     from instag_hf.rows.columns import Tagged
 
 SHOWN = 20
-
-
-class Step(NamedTuple):
-    """What a step of normalizing left: distinct tags, and assignments of tags to rows."""
-
-    step: str
-    tags: int
-    assignments: int
 
 
 class Normalizer(Protocol):
@@ -38,7 +31,7 @@ class Normalizer(Protocol):
         """Canonical tags, and the rows that had them when it was fitted."""
 
     @property
-    def funnel(self) -> Sequence[tuple[str, int, int]]:
+    def funnel(self) -> Sequence[FunnelStep]:
         """What each step left."""
 
 
@@ -46,7 +39,7 @@ class Vocabulary(NamedTuple):
     """A list of tags to measure coverage of, where there is no normalizer."""
 
     vocabulary: Mapping[str, int]
-    funnel: Sequence[tuple[str, int, int]] = ()
+    funnel: Sequence[FunnelStep] = ()
 
 
 class TagCount(NamedTuple):
@@ -161,7 +154,7 @@ class Report:
     total: Summary
     parts: dict[str, Summary]
     recall: dict[str, dict[str, float | None]]
-    funnel: tuple[Step, ...]
+    funnel: tuple[FunnelStep, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -255,7 +248,7 @@ def report(
         total=total,
         parts=parts,
         recall=_recall(list(parts), present),
-        funnel=tuple(Step(*step) for step in (normalizer.funnel if normalizer else ())),
+        funnel=tuple(normalizer.funnel) if normalizer else (),
     )
 
 

@@ -10,11 +10,12 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from instag_hf import __version__
 from instag_hf.analysis import Report
 from instag_hf.analysis.reading import Asked
+from instag_hf.charts import Chart
 from instag_hf.charts.explorer import EXAMPLES, NAME, QUERY, dumped, explore, shortened
 from instag_hf.errors import InputError
 
@@ -28,22 +29,6 @@ MOST_RECALL = 12
 MOST_LINES = 50
 
 
-class Picture(Protocol):
-    """What the page needs to know of a chart."""
-
-    @property
-    def title(self) -> str:
-        """What it shows, in a few words."""
-
-    @property
-    def alt(self) -> str:
-        """What is to be seen in it, for those who do not see it."""
-
-    @property
-    def svg(self) -> str:
-        """The picture."""
-
-
 def render_page(
     report: Report,
     data: "Tagged | Mapping[str, Tagged]",
@@ -52,7 +37,7 @@ def render_page(
     by: str | None = None,
     query: str | None = None,
     turns: str = "all",
-    charts: Sequence[Picture] = (),
+    charts: Sequence[Chart] = (),
     no_charts: str = "",
 ) -> str:
     """Render the page of a report: figures, a table of tags to search, their neighbours and example queries.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from instag_hf.analysis import Normalizer, Report
-    from instag_hf.charts.page import Picture
+    from instag_hf.charts import Chart
 
 LARGE = 100_000  # rows from which on it takes long enough to say what is going on
 
@@ -116,7 +116,7 @@ def _normalizer(vocabulary: str | None) -> "Normalizer | None":
     return TagNormalizer.from_pretrained(vocabulary)
 
 
-def _draw(found: "Report") -> "tuple[Sequence[Picture], str]":
+def _draw(found: "Report") -> "tuple[Sequence[Chart], str]":
     """Draw the charts, or say why there are none."""
     from instag_hf.charts import draw
     from instag_hf.errors import MissingError

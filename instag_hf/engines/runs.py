@@ -46,7 +46,12 @@ async def ask_each(
         if on_result is not None:
             on_result(result)
         recent.append(failure(result))
-        _watch(recent, window, who)
+        if told := mostly_failed(recent, window, "replies"):
+            last = next(each for each in reversed(recent) if each)
+            raise EngineError(
+                f"{who}: {told}, the last for: {last}. Choose a model that follows instructions. "
+                "INSTAG_MAX_FAILURES is the share that may fail, 0 to 1. What was answered is kept."
+            )
         return result
 
     async with session():
@@ -60,14 +65,18 @@ async def ask_each(
             raise
 
 
-def _watch(recent: Sequence[str], window: int, who: str) -> None:
-    """Stop when most replies are failures: then it is the wrong model, and the rest would cost for nothing."""
+def mostly_failed(recent: Sequence[str], window: int, what: str) -> str:
+    """Say so where more than `INSTAG_MAX_FAILURES` of the last results are failures, and of which kinds.
+
+    Then it is the wrong model, and the rest would cost for nothing.
+
+    Args:
+        recent: Each result's failure, as `kind: sentence` or its kind; "" for a good one.
+        window: Results over which failures are watched; with fewer nothing is said.
+        what: What the results are, in the plural.
+    """
     kinds = Counter(failure.partition(":")[0] for failure in recent if failure)
-    if len(recent) == window and kinds.total() > env_number("INSTAG_MAX_FAILURES", 0.5) * window:
-        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        last = next(failure for failure in reversed(recent) if failure)
-        raise EngineError(
-            f"{who}: {kinds.total()} of the last {window} verdicts are missing ({told}), the last for: "
-            f"{last}. Choose a model that follows instructions. "
-            "INSTAG_MAX_FAILURES is the share that may fail, 0 to 1. What was answered is kept."
-        )
+    if len(recent) < window or kinds.total() <= env_number("INSTAG_MAX_FAILURES", 0.5) * window:
+        return ""
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return f"{kinds.total()} of the last {window} {what} failed ({told})"

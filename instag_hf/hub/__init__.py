@@ -19,7 +19,7 @@ from instag_hf.hub import tables
 from instag_hf.hub.committing import CARD, Content, Published, Repo, Snapshot, Wanted, publish
 from instag_hf.hub.models import Weights, read_weights
 from instag_hf.hub.sources import decide_license, read_sources
-from instag_hf.hub.tables import Normalizer
+from instag_hf.normalizer import TagNormalizer
 from instag_hf.replies import store
 from instag_hf.rows import ERROR, EXPLANATIONS, NORMALIZED, TAGGER, TAGS, TURNS
 from instag_hf.selection import Selection
@@ -28,7 +28,7 @@ from instag_hf.tagger import Tagger
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["FACTS", "Normalizer", "Published", "publish_dataset", "publish_model", "publish_normalizer"]
+__all__ = ["FACTS", "Published", "publish_dataset", "publish_model", "publish_normalizer"]
 
 FACTS = "instag.json"
 FORMAT = 1
@@ -54,7 +54,7 @@ def publish_dataset(
     *,
     source: str | Sequence[str],
     pool: "Dataset | None" = None,
-    normalizer: Normalizer | None = None,
+    normalizer: TagNormalizer | None = None,
     selection: Selection | Mapping[str, Any] | str | None = None,
     license: str | None = None,
     tagger: Tagger | None = None,
@@ -147,7 +147,7 @@ def publish_dataset(
 
 
 def publish_normalizer(
-    normalizer: Normalizer,
+    normalizer: TagNormalizer,
     repo_id: str,
     *,
     license: str | None = None,
@@ -240,7 +240,7 @@ def _checked(subset: "Dataset", split: str) -> "Dataset":
     return subset
 
 
-def _report(rows: "Dataset", pool: "Dataset | None", normalizer: Normalizer | None, *, mixed: bool) -> Report:
+def _report(rows: "Dataset", pool: "Dataset | None", normalizer: TagNormalizer | None, *, mixed: bool) -> Report:
     data = {MINE: rows} if pool is None else {MINE: rows, POOL: pool}
     return report(data, normalizer=normalizer, column=tables.tag_column(rows), mixed=mixed)
 
@@ -310,29 +310,29 @@ def _facts_of(selection: Selection, rows: int) -> dict[str, Any]:
     return {"method": selection.method.name, **settings, **told, "pool_rows": selection.pool_rows}
 
 
-def _normalizer_facts(normalizer: Normalizer | None) -> dict[str, Any] | None:
+def _normalizer_facts(normalizer: TagNormalizer | None) -> dict[str, Any] | None:
     if normalizer is None:
         return None
     return {"tags": len(normalizer.vocabulary), "funnel": _funnel(normalizer), "settings": _settings(normalizer)}
 
 
-def _funnel(normalizer: Normalizer) -> list[dict[str, Any]]:
-    return [dict(zip(("step", "tags", "assignments"), step, strict=True)) for step in normalizer.funnel]
+def _funnel(normalizer: TagNormalizer) -> list[dict[str, Any]]:
+    return [step._asdict() for step in normalizer.funnel]
 
 
-def _settings(normalizer: Normalizer) -> dict[str, Any]:
-    settings = getattr(normalizer, "settings", None)
-    return json.loads(json.dumps(dataclasses.asdict(settings))) if dataclasses.is_dataclass(settings) else {}  # type: ignore[arg-type]
+def _settings(normalizer: TagNormalizer) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(normalizer.settings)))
+    return plain
 
 
-def _saved(normalizer: Normalizer, folder: Path, prefix: str) -> dict[str, Content]:
+def _saved(normalizer: TagNormalizer, folder: Path, prefix: str) -> dict[str, Content]:
     normalizer.save_pretrained(folder)
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     return {f"{prefix}{path.relative_to(folder).as_posix()}": path.read_bytes() for path in found}
 
 
 def _charts(
-    rows: "Dataset", both: Report, normalizer: Normalizer | None, *, mixed: bool
+    rows: "Dataset", both: Report, normalizer: TagNormalizer | None, *, mixed: bool
 ) -> tuple[dict[str, Content], list[dict[str, str]]]:
     """Draw the dataset beside its pool, and then alone: its rows are also among the pool's."""
     from instag_hf.charts import draw_pictures, png

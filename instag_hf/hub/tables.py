@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from instag_hf.errors import InputError
+from instag_hf.normalizer import TagNormalizer
 from instag_hf.rows import ERROR, NORMALIZED, TAGGER, TAGS
 from instag_hf.rows.columns import TagColumn, read_tags
 
@@ -15,24 +16,6 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 500_000_000
 VOCABULARY = "tag_vocabulary"
-
-
-class Normalizer(Protocol):
-    """What publishing needs to know of a normalizer: `TagNormalizer` fits."""
-
-    @property
-    def vocabulary(self) -> Mapping[str, int]:
-        """Canonical tags, and the rows that had them when it was fitted."""
-
-    @property
-    def funnel(self) -> Sequence[tuple[str, int, int]]:
-        """Tags and assignments after each step."""
-
-    def table(self) -> "Dataset":
-        """One row for each raw tag: at least `tag`, `rows`, `canonical`, `step`."""
-
-    def save_pretrained(self, folder: str | Path) -> Any:
-        """Write it to a folder."""
 
 
 def tag_column(ds: "Dataset") -> str:
@@ -75,7 +58,7 @@ def taggers_of(ds: "Dataset") -> dict[str, int]:
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
-def vocabulary(ds: "Dataset", normalizer: Normalizer | None) -> "Dataset":
+def vocabulary(ds: "Dataset", normalizer: TagNormalizer | None) -> "Dataset":
     """Make the rows of the config `tag_vocabulary`: `tag`, `count`, `canonical`, `step`.
 
     Counts are of the rows that the normalizer was fitted on; without one of the rows of `ds`, and the tag is its own.

@@ -7,8 +7,8 @@ blocks and only the pairs that are near enough are kept.
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
+
+from instag_hf.normalizer.graphs import components
 
 BLOCK = 2048
 DOUBTFUL = 1e-5  # a product of two float32 unit vectors is off by less
@@ -70,6 +70,9 @@ def dbscan(count: int, pairs: np.ndarray, min_samples: int = 2) -> np.ndarray:
 
     Returns:
         Shape (count,): the labels that scikit-learn's DBSCAN gives.
+
+    Raises:
+        MissingError: scipy is not installed.
     """
     degree = np.bincount(pairs.ravel(), minlength=count) + 1
     core = degree >= min_samples
@@ -77,9 +80,8 @@ def dbscan(count: int, pairs: np.ndarray, min_samples: int = 2) -> np.ndarray:
     labels = np.full(count, -1, np.int64)
     if not core.any():
         return labels
-    graph = sparse.coo_matrix((np.ones(len(both), bool), (both[:, 0], both[:, 1])), (count, count))
-    components = csgraph.connected_components(graph, directed=False)[1][core]
-    _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
+    found = components(count, both[:, 0], both[:, 1])[core]
+    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
     labels[core] = np.argsort(np.argsort(first))[inverse]
     border = pairs[core[pairs].sum(axis=1) == 1]
     at_core = np.where(core[border[:, 0]], border[:, 0], border[:, 1])

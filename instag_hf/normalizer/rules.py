@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from instag_hf.errors import InputError, MissingError
+from instag_hf.normalizer.graphs import components, sparse
 from instag_hf.normalizer.groups import Groups, Verdict, no_verdict, rank
 from instag_hf.rows.columns import TagColumn
 
@@ -45,7 +44,7 @@ def mine(
 
     Raises:
         InputError: There is no such miner.
-        MissingError: mlxtend is asked for and not installed.
+        MissingError: What the miner needs is not installed.
 
     Example:
         >>> from instag_hf.rows.columns import read_tags
@@ -64,7 +63,7 @@ def _by_product(column: TagColumn, min_support: int, min_confidence: float) -> I
     kept = np.flatnonzero(counts >= min_support)
     if not len(kept):
         return
-    rows = sparse.csr_matrix(
+    rows = sparse().csr_matrix(
         (np.ones(len(column.codes), np.int32), column.codes, column.starts), (len(column), len(counts))
     )
     by_tag = rows.T.tocsr()[kept]
@@ -150,9 +149,8 @@ def _circles(rules: Sequence[Rule], counts: Mapping[str, int]) -> tuple[dict[str
     """Number the circles of tags that imply each other, and name the tag that survives of each."""
     names = sorted({tag for rule in rules for tag in (rule.tag, rule.companion)}, key=lambda tag: rank(tag, counts))
     place = {tag: at for at, tag in enumerate(names)}
-    links = ([place[rule.tag] for rule in rules], [place[rule.companion] for rule in rules])
-    graph = sparse.coo_matrix((np.ones(len(rules), bool), links), (len(names), len(names)))
-    labels = csgraph.connected_components(graph, connection="strong")[1] if names else []
+    ends = [place[rule.tag] for rule in rules], [place[rule.companion] for rule in rules]
+    labels = components(len(names), *ends, strong=True)
     circle = {tag: int(label) for tag, label in zip(names, labels, strict=True)}
     leaders: dict[int, str] = {}
     for tag in names:
