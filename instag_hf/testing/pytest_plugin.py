@@ -49,11 +49,7 @@ def local_hub(request: Any) -> Iterator[LocalHub]:
     """The session's Hub, with no faults and nothing seen; repositories stay, so give each test's a name of its own."""
     hub: LocalHub = request.config.stash[_HUB]
     if not hub.alive:
+        hub.kill()
         hub.start()
     hub.forget()
     yield hub
-    if hub.alive:
-        hub.forget()
-    else:
-        hub.kill()
-        hub.start()
