@@ -48,8 +48,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def local_hub(request: Any) -> Iterator[LocalHub]:
     """The session's Hub, with no faults and nothing seen; repositories stay, so give each test's a name of its own."""
     hub: LocalHub = request.config.stash[_HUB]
+    yield _fresh(hub)
+    _fresh(hub)
+
+
+def _fresh(hub: LocalHub) -> LocalHub:
     if not hub.alive:
         hub.kill()
         hub.start()
     hub.forget()
-    yield hub
+    return hub
