@@ -16,6 +16,7 @@ import instag_hf as instag
 from instag_hf import InputError
 from instag_hf.analysis import Vocabulary, counting, report
 from instag_hf.analysis.counting import count_pairs, expected_tags, most_frequent_pairs, rank_correlation
+from instag_hf.normalizer import FunnelStep
 from instag_hf.prompts import load_recipe
 from instag_hf.rows import queries
 from instag_hf.rows.columns import read_tags
@@ -33,7 +34,7 @@ FEATURES = Features(
     }
 )
 NAMES = ["math", "sums", "c++", "諺", "<b>", ""]
-FUNNEL = (("raw", 9, 90), ("frequency", 5, 80))
+FUNNEL = (FunnelStep("raw", 9, 90), FunnelStep("frequency", 5, 80))
 
 
 def conversation(texts):

@@ -23,6 +23,7 @@ from instag_hf.charts import draw, draw_pictures, png
 from instag_hf.charts.canvas import FAINT, INK, TILES, VERMILLION, drawing, extent, percent, short
 from instag_hf.charts.pictures import MOST_CURVES, MOST_NUMBERED, MOST_RIDGES, MOST_ROWS
 from instag_hf.charts.placing import LINE, SIZES, spread, squarify, wrap
+from instag_hf.normalizer import FunnelStep
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -42,7 +43,7 @@ HOSTILE = [
     "a" * 90,
     "url(#m0)",
 ]
-FUNNEL = (("raw", 900, 12_345), ("frequency <20", 40, 9_000), ("$x$", 30, 8_000))
+FUNNEL = (FunnelStep("raw", 900, 12_345), FunnelStep("frequency <20", 40, 9_000), FunnelStep("$x$", 30, 8_000))
 ELEMENTS = {"svg", "g", "path", "text", "use", "defs", "clipPath", "rect"}
 
 
