@@ -9,6 +9,7 @@ from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
 from instag_hf import pipeline
 from instag_hf.errors import InputError, Interrupted
+from instag_hf.pipeline.stopping import CtrlC
 
 ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": "ok"} for n in range(5)]
 
@@ -110,7 +111,7 @@ def test_sample_is_ours_and_varied():
 
 
 def test_ctrl_c_after_the_last_row_is_heard():
-    with pytest.raises(Interrupted, match="stopped by Ctrl-C"), pipeline._CtrlC():
+    with pytest.raises(Interrupted, match="stopped by Ctrl-C"), CtrlC():
         signal.raise_signal(signal.SIGINT)
 
 

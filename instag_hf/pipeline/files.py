@@ -1,0 +1,146 @@
+"""Datasets in and out: local files of any usual format, folders, the Hub; what is written is whole or not there."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instag_hf.errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+READERS = {"parquet": "parquet", "jsonl": "json", "json": "json", "csv": "csv", "arrow": "arrow"}
+WRITERS = ("parquet", "jsonl", "csv")
+
+
+def load(source: str, *, split: str | None = None, limit: int | None = None) -> "Dataset":
+    """Load a dataset from a local file or folder, or from the Hub.
+
+    Args:
+        source: A Parquet, JSONL, CSV or Arrow file (`.gz` too for text), a folder of such files or one that
+            `save_to_disk` wrote, else the id of a dataset on the Hub.
+        split: Which split, where there are several.
+        limit: Rows to keep from the beginning.
+
+    Raises:
+        InputError: There is no such file, format, dataset or split, or no row in it.
+    """
+    found = _load_local(Path(source)) if Path(source).exists() else _load_hub(source)
+    dataset = _one_split(found, source, split)
+    if not len(dataset):
+        raise InputError(f"input: expected rows in {source}, found none.")
+    return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
+
+
+def save(dataset: "Dataset", target: str) -> Path:
+    """Write a dataset where and how the name says, whole or not at all.
+
+    Args:
+        dataset: What to write.
+        target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder for `load_from_disk`.
+
+    Raises:
+        InputError: It cannot be written there.
+    """
+    path = Path(target)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".instag-") as scratch:
+            written = Path(scratch) / path.name
+            _write(dataset, written)
+            if path.is_dir():
+                shutil.rmtree(path)
+            written.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"output: could not write {target}: {error}. Choose another place; nothing is asked twice."
+        ) from error
+    return path
+
+
+def check_target(target: str, *, overwrite: bool = False) -> None:
+    """Refuse an output that could not be written, before anything is spent on it.
+
+    Raises:
+        InputError: It is there already and may not be replaced, or has the ending of a format we do not write.
+    """
+    path = Path(target)
+    if path.exists() and not overwrite:
+        raise InputError(f"output: {target} is there already. Choose another name, or allow it with --overwrite.")
+    if path.is_dir() and not (path / "dataset_info.json").is_file():
+        raise InputError(f"output: {target} is a folder that holds something else. Choose another name.")
+    if path.suffix.lstrip(".") in {"json", "arrow", "gz"} and _format(path) not in WRITERS:
+        raise InputError(f"output: expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found {path.name}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"output: could not write into {path.parent}: {error}. Choose another place.") from error
+
+
+def _write(dataset: "Dataset", path: Path) -> None:
+    compression = "gzip" if path.suffix == ".gz" else None
+    kind = _format(path)
+    if kind == "parquet":
+        dataset.to_parquet(path)
+    elif kind == "jsonl":
+        dataset.to_json(path, compression=compression, force_ascii=False)
+    elif kind == "csv":
+        dataset.to_csv(path, compression=compression)
+    else:
+        dataset.save_to_disk(path)
+
+
+def _format(path: Path) -> str:
+    endings = [ending.lstrip(".").lower() for ending in path.suffixes]
+    if endings and endings[-1] == "gz":
+        endings.pop()
+    return endings[-1] if endings else ""
+
+
+def _load_local(path: Path) -> object:
+    import datasets
+
+    if path.is_dir():
+        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(path)
+        try:
+            return datasets.load_dataset(str(path))
+        except (FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
+            raise InputError(f"input: expected a folder of data files, found {path}: {error}") from error
+    kind = READERS.get(_format(path))
+    if kind is None:
+        raise InputError(f"input: expected a file ending in {list(READERS)} (and .gz), found {path.name}.")
+    try:
+        return datasets.load_dataset(kind, data_files=str(path))
+    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        raise InputError(f"input: could not read {path} as {kind}: {error.__cause__ or error}") from error
+
+
+def _load_hub(source: str) -> object:
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return datasets.load_dataset(source)
+    except (datasets.exceptions.DatasetNotFoundError, HFValidationError, HfHubHTTPError, ConnectionError) as error:
+        raise InputError(
+            f"input: expected a local file or folder, or a dataset on the Hub, found {source!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _one_split(found: object, source: str, split: str | None) -> "Dataset":
+    import datasets
+
+    if isinstance(found, datasets.Dataset):
+        return found
+    if not isinstance(found, datasets.DatasetDict):
+        raise InputError(f"input: expected a dataset in {source}, found {type(found).__name__}.")
+    if split is None and len(found) == 1:
+        return next(iter(found.values()))
+    if split not in found:
+        asked = f"no split {split!r}" if split else "several"
+        raise InputError(f"input: {source} has the splits {list(found)}, {asked}. Name one with --split.")
+    return found[split]
