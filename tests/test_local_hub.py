@@ -187,7 +187,8 @@ def test_it_dies_and_comes_back_with_what_it_had(local_hub, api):
     local_hub.fault(Fault(route="commit"))
     with pytest.raises(Exception, match=r"(?i)disconnect|connect|reset|closed"):
         api.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id="me/lives", repo_type="dataset")
-    assert not local_hub.alive
+    with pytest.raises(OSError, match=r"(?i)refused|reset|closed|disconnect"):
+        local_hub.forget()
     local_hub.kill()
     local_hub.start()
     assert Path(api.hf_hub_download("me/lives", "a.txt", repo_type="dataset")).read_text() == "1"

@@ -1,7 +1,6 @@
 """A server in a process of its own, on 127.0.0.1: started, asked about itself, ended at once, started again."""
 
 import json
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -47,17 +46,6 @@ class ServerProcess:
                 if stream is not None:
                     stream.close()
             self._process = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it listens: one that dies closes its sockets a moment before its process is gone."""
-        if self._process is None or self._process.poll() is not None:
-            return False
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=30).close()
-        except OSError:
-            return False
-        return True
 
     def __enter__(self) -> Self:
         return self.start()
