@@ -120,6 +120,14 @@ def test_rows_are_kept_private_and_again_is_no_commit(local_hub):
     assert len(pipeline.load("me/kept")) == 6
 
 
+def test_settings_of_taggers_that_are_not_what_their_name_says_are_refused(local_hub, clean_home):
+    keep_rows(tagged(5), "me/forged")
+    local_hub.add("me/forged", {"taggers/0123.json": b'{"model": "another"}'})
+    with pytest.raises(InputError, match=r"expected the settings of the tagger #0123 in .*, found others"):
+        pipeline.load("me/forged")
+    assert store().get_tagger("0123") is None
+
+
 def test_a_place_that_cannot_keep_rows_is_refused_before_any_work(local_hub, tmp_path, monkeypatch):
     local_hub.add("me/for-all", {"README.md": b"# for all\n"})
     with pytest.raises(InputError, match="expected me/for-all to be private, found it public. Nothing was written"):

@@ -13,6 +13,7 @@ from instag_hf.errors import InputError
 from instag_hf.hub import tables
 from instag_hf.hub.committing import CARD, Content, Published, Repo, Snapshot, Wanted, check_writable, publish
 from instag_hf.replies import store
+from instag_hf.tagger import hash_facts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,17 +73,26 @@ def check_keeping(repo_id: str, *, token: str | None = None) -> None:
 
 
 def learn_taggers(repo_id: str) -> None:
-    """Take the settings of taggers that a dataset on the Hub has into the store of this machine."""
+    """Take the settings of taggers that a dataset on the Hub keeps into the store of this machine.
+
+    Raises:
+        InputError: The settings are not those that their name is the hash of.
+    """
     import huggingface_hub
 
-    root = f"datasets/{repo_id}/{TAGGERS}"
     files = huggingface_hub.HfFileSystem(skip_instance_cache=True)
-    for path in files.glob(f"{root}/*.json"):
+    for path in files.glob(f"datasets/{repo_id}/{TAGGERS}/*.json"):
+        digest = Path(str(path)).stem
         try:
             facts = json.loads(files.read_text(path))
-        except ValueError as error:
-            raise InputError(f"hub: expected the settings of a tagger in {path}, found no JSON: {error}.") from error
-        store().put_tagger(Path(str(path)).stem, facts)
+        except ValueError:
+            facts = None
+        if not isinstance(facts, dict) or hash_facts(facts) != digest:
+            raise InputError(
+                f"hub: expected the settings of the tagger #{digest} in {path}, found others. "
+                "Delete the file, or push the rows again."
+            )
+        store().put_tagger(digest, facts)
 
 
 def _settings(ds: "Dataset") -> dict[str, Content]:
