@@ -293,7 +293,12 @@ def features() -> "Features":
 
 @functools.lru_cache
 def _hash(tagger: Tagger) -> str:
-    return hashlib.sha256(json.dumps(tagger.facts, sort_keys=True).encode()).hexdigest()[:8]
+    return hash_facts(tagger.facts)
+
+
+def hash_facts(facts: Mapping[str, Any]) -> str:
+    """Hash what decides tags, as the column `instag_tagger` carries it; facts from JSON have the same hash."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @functools.lru_cache

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from conftest import ROOT
+from datasets import Dataset
 from small_bench import QUESTIONS, judgment_rows, write_bench, write_lines
 
 from instag_hf import TagNormalizer, __version__
@@ -54,6 +55,10 @@ def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     write_bench(tmp_path / "mt_bench")
     turns = [(row["question_id"], turn) for row in QUESTIONS for turn in (1, 2)]
     write_lines(tmp_path / "judged.jsonl", judgment_rows(dict.fromkeys(turns, 7)))
+    (tmp_path / "shards").mkdir()
+    for shard in ("0-of-00002", "1-of-00002"):
+        rows = Dataset.from_dict({"query": ["Say hi."], "instag_tagger": ["us"]})
+        rows.to_parquet(tmp_path / "shards" / f"tagged-0000{shard}.parquet")
     (tmp_path / "other").mkdir()
     Store(tmp_path / "other" / "replies.sqlite").close()
     words = shlex.split(line)

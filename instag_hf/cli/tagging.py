@@ -1,4 +1,4 @@
-"""The commands that tag: `tag`, `prompt`, `demo`."""
+"""The commands that tag: `tag`, `merge`, `prompt`, `demo`."""
 
 import json
 import time
@@ -38,6 +38,9 @@ def tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", required=True, help="A .parquet, .jsonl, .jsonl.gz or .csv file, else a folder.")
 @click.option("--limit", type=click.IntRange(min=1), help="Tag only this many rows from the beginning.")
+@click.option(
+    "--shard", help="Tag one of equal parts, such as 0/4, the first of four, into a .parquet file of its own."
+)
 @click.option("--split", help="Which split, where INPUT has several.")
 @click.option("--column", help="The column that holds the query; found by its name if not given.")
 @click.option(
@@ -53,6 +56,7 @@ def tag(
     source: str,
     output: str,
     limit: int | None,
+    shard: str | None,
     split: str | None,
     column: str | None,
     turns: str,
@@ -69,11 +73,35 @@ def tag(
         instag tag dolly.jsonl -o dolly.tagged.parquet --limit 100
     """
     from instag_hf import pipeline
+    from instag_hf.pipeline.shards import Shard
+
+    part = Shard.parse(shard) if shard else Shard(0, 1)
+    target = part.path(output) if shard else output
+    pipeline.check_target(target, overwrite=overwrite)
+    tagger = make_tagger(column=column, turns=turns, overwrite=overwrite, **asked)
+    tagged = tag_all(part.take(pipeline.load(source, split=split, limit=limit)), tagger)
+    click.echo(pipeline.save(tagged, target))
+
+
+@click.command()
+@click.argument("shards", metavar="SHARD...", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, help="A .parquet, .jsonl, .jsonl.gz or .csv file, else a folder.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is there already.")
+def merge(shards: tuple[str, ...], output: str, overwrite: bool) -> None:
+    """Put the shards that `instag tag --shard` wrote together again, as if all had been tagged at once.
+
+    SHARD is each of the Parquet files; or one folder that has them, or one dataset on the Hub. Shards that are missing,
+    doubled, or not of one run are refused. Prints the path of the result.
+
+    \b
+    Example:
+        instag merge shards -o tagged.parquet
+    """
+    from instag_hf import pipeline
+    from instag_hf.pipeline.shards import merge_shards
 
     pipeline.check_target(output, overwrite=overwrite)
-    tagger = make_tagger(column=column, turns=turns, overwrite=overwrite, **asked)
-    tagged = tag_all(pipeline.load(source, split=split, limit=limit), tagger)
-    click.echo(pipeline.save(tagged, output))
+    click.echo(pipeline.save(merge_shards(shards), output))
 
 
 @click.command()

@@ -159,6 +159,22 @@ def publish(
     )
 
 
+def check_writable(repo: Repo, *, private: bool = False, token: str | None = None) -> None:
+    """Refuse a repo that `publish` could not write to, as far as the Hub tells without a commit.
+
+    Raises:
+        AccessError: The token is none, wrong, or may only read.
+        HubError: The Hub cannot be asked.
+        InputError: The repo's name is not what the Hub takes, or it is public and shall be private.
+    """
+    import huggingface_hub
+
+    given = _sendable(token or huggingface_hub.get_token())
+    api = huggingface_hub.HfApi(token=given, library_name="instag_hf", library_version=__version__)
+    with _told(repo, given):
+        _check_private(api, look(api, _as_writer(api, repo)), private)
+
+
 def look(api: "HfApi", repo: Repo) -> Snapshot:
     """Look at what a repo holds."""
     from huggingface_hub.errors import RepositoryNotFoundError

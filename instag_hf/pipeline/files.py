@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instag_hf.errors import InputError
+from instag_hf.rows import TAGGER
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +27,9 @@ def load(source: str, *, split: str | None = None, limit: int | None = None) -> 
     Raises:
         InputError: There is no such file, format, dataset or split, or no row in it.
     """
-    found = _load_local(Path(source)) if Path(source).exists() else _load_hub(source)
+    if limit is not None and limit < 1:
+        raise InputError(f"input: expected a limit of 1 row or more, found {limit}.")
+    found = _load_local(Path(source)) if Path(source).exists() else load_hub(source)
     dataset = _one_split(found, source, split)
     if not len(dataset):
         raise InputError(f"input: expected rows in {source}, found none.")
@@ -79,6 +82,11 @@ def check_target(target: str, *, overwrite: bool = False) -> None:
         raise InputError(f"output: could not write into {path.parent}: {error}. Choose another place.") from error
 
 
+def is_file_name(target: str) -> bool:
+    """Tell whether `save` would write one file of that name, and not a folder."""
+    return _format(Path(target)) in WRITERS
+
+
 def _write(dataset: "Dataset", path: Path) -> None:
     compression = "gzip" if path.suffix == ".gz" else None
     kind = _format(path)
@@ -118,13 +126,23 @@ def _load_local(path: Path) -> object:
         raise InputError(f"input: could not read {path} as {kind}: {error.__cause__ or error}") from error
 
 
-def _load_hub(source: str) -> object:
+def load_hub(source: str) -> object:
+    """Load all splits of a dataset on the Hub, with the settings of their taggers, where it keeps those.
+
+    Raises:
+        InputError: There is no such dataset, or it cannot be reached.
+    """
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return datasets.load_dataset(source)
-    except (datasets.exceptions.DatasetNotFoundError, HFValidationError, HfHubHTTPError, ConnectionError) as error:
+        found = datasets.load_dataset(source)
+        if any(TAGGER in columns for columns in found.column_names.values()):
+            from instag_hf.hub.working import learn_taggers
+
+            learn_taggers(source)
+        return found
+    except (FileNotFoundError, HFValidationError, HfHubHTTPError, ConnectionError) as error:
         raise InputError(
             f"input: expected a local file or folder, or a dataset on the Hub, found {source!r}: "
             f"{str(error).splitlines()[0]}"
