@@ -42,7 +42,7 @@ class Charts(list[Chart]):
         """Show each as an image of its own: names within one cannot meet those of another, and no script runs in it."""
         return "\n".join(
             f"<h4>{escape(chart.title)}</h4>\n"
-            f'<img alt="{escape(chart.alt)}" src="data:image/svg+xml;base64,{b64encode(chart.svg.encode()).decode()}">'
+            f'<img alt="{escape(chart.alt)}" src="data:image/svg+xml;base64,{b64encode(chart.svg.encode()).decode()}" />'
             for chart in self
         )
 
