@@ -29,6 +29,7 @@ published = instag.publish_dataset(
     pool=pool,
     normalizer=normalizer,
     selection=selection,
+    tagger=instag.Tagger(),
     license=None if named else "apache-2.0",  # of a dataset on the Hub it is the source's own
     dry_run=dry_run,
 )

@@ -40,11 +40,12 @@ class Charts(list[Chart]):
 
     def _repr_html_(self) -> str:
         """Show each as an image of its own: names within one cannot meet those of another, and no script runs in it."""
-        return "\n".join(
-            f"<h4>{escape(chart.title)}</h4>\n"
-            f'<img alt="{escape(chart.alt)}" src="data:image/svg+xml;base64,{b64encode(chart.svg.encode()).decode()}" />'
-            for chart in self
-        )
+        return "\n".join(f"<h4>{escape(chart.title)}</h4>\n{_image(chart)}" for chart in self)
+
+
+def _image(chart: Chart) -> str:
+    source = b64encode(chart.svg.encode()).decode()
+    return f'<img alt="{escape(chart.alt)}" src="data:image/svg+xml;base64,{source}" />'
 
 
 def draw(report: Report) -> Charts:
