@@ -119,7 +119,7 @@ def test_what_was_published_is_made_again_with_seed_caps_and_settings(server, lo
         rules=Rules(seed=7, per_source={"a": (2, 8)}, per_tag=9, weight_column="quality"),
         exclude=Excluded(source=on_hub(local_hub, "me/rerun-bench")),
     )
-    with pytest.raises(InputError, match="excluded"):  # all of them are in the benchmark
+    with pytest.raises(InputError, match="2 rows with the source .a., found 0"):  # all of them are in the benchmark
         pipeline.run(plan, tmp_path / "none", charts=False)
     local_hub.add("me/rerun-bench", {"train.jsonl": json.dumps({"query": ROWS[3]["query"]}).encode()})
     done = pipeline.run(plan, tmp_path / "out", publish="me/rerun-subset", charts=False)
@@ -252,9 +252,9 @@ def test_every_method_is_read_from_what_was_written(name):
     ds = Dataset.from_dict({"query": list("abcd"), "instag_normalized": [["x"], ["x", "y"], ["z"], ["y"]]})
     rules = Rules(seed=3, per_tag={"x": (1, None)}, match="exact")
     method = METHODS[name]()
-    facts = json.loads(json.dumps(facts_of(choose(ds, 2, method, rules))))
+    facts = json.loads(json.dumps(facts_of(choose(ds, 3, method, rules))))
     n, read, back = read_facts(facts)
-    assert (n, read) == (2, method)
+    assert (n, read) == (3, method)
     assert (back.seed, back.per_tag) == (3, {"x": (1, None)})
 
 
