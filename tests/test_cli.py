@@ -103,6 +103,9 @@ def test_demo_tags_and_prints_the_sample(tmp_path, clean_home):
     assert done.returncode == 0, done.stderr
     assert "6 rows: 6 tagged" in done.stderr
     assert done.stdout.splitlines()[-1] == "out/tagged.parquet"
+    assert "vocabulary: tags of at least 1 rows" in done.stdout
+    assert "selection: 1 of 6 rows" in done.stdout
+    assert len(rows(tmp_path / "out" / "subset.parquet")) == 1
     assert "Suggest three quick breakfasts" in done.stdout
     assert len(rows(tmp_path / "out" / "tagged.parquet")) == 6
 

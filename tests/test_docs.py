@@ -48,6 +48,9 @@ def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     assert line.startswith(name)
     (tmp_path / "dolly.jsonl").write_text('{"instruction": "Say hi.", "context": "", "response": "Hi."}\n')
     (tmp_path / "tagged.jsonl").write_text('{"query": "Say hi.", "tags": ["greeting"], "source": "ours"}\n' * 8)
+    if name == "instag rerun":
+        made = ["instag", "run", "dolly.jsonl", "-o", "made-run", "--min-count", "1", "--steps", "frequency"]
+        subprocess.run([Path(sys.executable).parent / made[0], *made[1:]], cwd=tmp_path, check=True)
     (tmp_path / "made-tagger").mkdir()
     shutil.copy(ADAPTER, tmp_path / "made-tagger" / "tagger.gguf")
     shutil.copy(TAGGER_FACTS, tmp_path / "made-tagger" / "training.json")

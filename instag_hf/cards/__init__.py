@@ -73,6 +73,8 @@ def dataset_card(
     Raises:
         InputError: A fact that the card states is missing, or the card that is there has broken YAML.
     """
+    from instag_hf.selection.records import flat
+
     sources = [source["id"] for source in facts["sources"] if source["revision"]]
     languages = {language for source in facts["sources"] for language in listed(source["language"])}
     keys = {
@@ -86,7 +88,12 @@ def dataset_card(
         "task_categories": ["text-generation"],
     }
     return fill_card(
-        "dataset", existing, keys, _render("dataset.md.j2", facts, name=name), heading=escape(name), finish=describe
+        "dataset",
+        existing,
+        keys,
+        _render("dataset.md.j2", facts, name=name, chosen=flat(facts["selection"] or {})),
+        heading=escape(name),
+        finish=describe,
     )
 
 

@@ -18,8 +18,9 @@ from instag_hf.cli.reporting import show_report
 from instag_hf.cli.selecting import compare, select
 from instag_hf.cli.serving import doctor, serve
 from instag_hf.cli.stores import replies
-from instag_hf.cli.tagging import demo, merge, prompt, tag
+from instag_hf.cli.tagging import merge, prompt, tag
 from instag_hf.cli.training import eval_tagger, train_tagger
+from instag_hf.cli.whole import demo, rerun, run
 from instag_hf.errors import InstagError, Interrupted
 
 
@@ -58,7 +59,7 @@ def cli(debug: bool) -> None:
 _COMMANDS = (
     *(tag, merge, normalize, show_report, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
     *(train_lm, mt_bench, publish_dataset, publish_normalizer, publish_model, card),
-    *(doctor, serve, prompt, demo, replies),
+    *(run, rerun, doctor, serve, prompt, demo, replies),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

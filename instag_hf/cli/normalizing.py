@@ -1,7 +1,7 @@
 """The command that makes and applies a vocabulary: `normalize`."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,31 @@ SHOWN = 20
 STEPS = ("frequency", "spelling", "meaning", "association")  # the room's, which is not loaded for --help
 
 
+def vocabulary_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that are fields of the normalizer's `Settings`."""
+    options = [
+        click.option("--steps", help="The steps to take, separated by commas; all four if not given."),
+        click.option("--min-count", type=click.IntRange(min=1), help="Rows that a raw tag needs; the paper's is 20."),
+        click.option("--stemmer", type=click.Choice(["porter", "snowball", "none"]), help="What groups spellings."),
+        click.option("--embedder", help="The model that embeds tags: a Hub id or a folder."),
+        click.option(
+            "--max-distance", type=click.FloatRange(0, 2), help="Cosine distance up to which two tags are near."
+        ),
+        click.option("--min-samples", type=click.IntRange(min=1), help="How dense a cluster of near tags must be."),
+        click.option(
+            "--min-support", type=click.IntRange(min=1), help="Rows of an association rule; the paper's is 40."
+        ),
+        click.option("--min-confidence", type=click.FloatRange(0, 1), help="Share of rows in which a rule must hold."),
+        click.option("--guards/--no-guards", default=None, help="Whether to keep apart what embeddings confuse."),
+        click.option(
+            "--unseen", type=click.Choice(["drop", "keep"]), help="What becomes of tags that the fit did not see."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", help="A .parquet, .jsonl, .jsonl.gz or .csv file, else a folder.")
@@ -26,16 +51,7 @@ STEPS = ("frequency", "spelling", "meaning", "association")  # the room's, which
 @click.option("--split", help="Which split, where INPUT has several.")
 @click.option("--column", help="The column of raw tags; instag_tags if not given.")
 @click.option("--mixed", is_flag=True, default=None, help="Allow rows of several taggers.")
-@click.option("--steps", help="The steps to take, separated by commas; all four if not given.")
-@click.option("--min-count", type=click.IntRange(min=1), help="Rows that a raw tag needs; the paper's is 20.")
-@click.option("--stemmer", type=click.Choice(["porter", "snowball", "none"]), help="What groups spellings.")
-@click.option("--embedder", help="The model that embeds tags: a Hub id or a folder.")
-@click.option("--max-distance", type=click.FloatRange(0, 2), help="Cosine distance up to which two tags are near.")
-@click.option("--min-samples", type=click.IntRange(min=1), help="How dense a cluster of near tags must be.")
-@click.option("--min-support", type=click.IntRange(min=1), help="Rows of an association rule; the paper's is 40.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Share of rows in which a rule must hold.")
-@click.option("--guards/--no-guards", default=None, help="Whether to keep apart what embeddings confuse.")
-@click.option("--unseen", type=click.Choice(["drop", "keep"]), help="What becomes of tags that the fit did not see.")
+@vocabulary_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT, SAVE and a column instag_normalized.")
 def normalize(
     source: str,
@@ -64,10 +80,10 @@ def normalize(
     dataset = pipeline.load(source, split=split)
     normalizer = _applied(vocabulary, asked) if vocabulary else _fitted(dataset, asked)
     if dry_run:
-        for line in [*_funnel(normalizer), *_merges(normalizer)]:
+        for line in [*funnel(normalizer), *_merges(normalizer)]:
             click.echo(line)
         return
-    for line in _funnel(normalizer):
+    for line in funnel(normalizer):
         click.echo(line, err=True)
     if save:
         click.echo(normalizer.save_pretrained(save))
@@ -92,9 +108,14 @@ def _check(output: str | None, save: str | None, vocabulary: str | None, overwri
 def _fitted(dataset: "Dataset", asked: dict[str, Any]) -> "TagNormalizer":
     from instag_hf.normalizer import TagNormalizer
 
-    if "steps" in asked:
-        asked["steps"] = [step.strip() for step in asked["steps"].split(",") if step.strip()]
-    return TagNormalizer.fit(dataset, **asked)
+    return TagNormalizer.fit(dataset, **with_steps(asked))
+
+
+def with_steps(asked: dict[str, Any]) -> dict[str, Any]:
+    """Take the steps apart, if they were given."""
+    if "steps" not in asked:
+        return asked
+    return asked | {"steps": [step.strip() for step in asked["steps"].split(",") if step.strip()]}
 
 
 def _applied(vocabulary: str, asked: dict[str, Any]) -> "TagNormalizer":
@@ -120,7 +141,8 @@ def _normalized(dataset: "Dataset", normalizer: "TagNormalizer", overwrite: bool
     return dataset.map(normalizer.normalize, batched=True)
 
 
-def _funnel(normalizer: "TagNormalizer") -> Iterator[str]:
+def funnel(normalizer: "TagNormalizer") -> Iterator[str]:
+    """Show what each step left."""
     failed = normalizer.failed.total()
     yield f"{normalizer.rows:,} rows" + (f", {failed:,} failed and skipped" if failed else "")
     yield f"{'step':<13}{'tags':>10}{'assignments':>14}"

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from instag_hf.selection import Method, Rules
 
 METHODS = (
@@ -34,12 +32,9 @@ SETTINGS = {  # options that are fields of one method
 }
 
 
-def rules_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that make `Rules`; names and meanings are those of its fields."""
+def limits_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which rows may be chosen, and how many of a kind."""
     options = [
-        click.option("--split", help="Which split, where INPUT has several."),
-        click.option("--column", help="The column of tags; instag_normalized if not given, else instag_tags."),
-        click.option("--text-column", help="The column that holds the query; found by its name if not given."),
         click.option("--source-column", default="source", show_default=True, help="Where a row says where it is from."),
         click.option("--weight-column", help="Numbers from 0 on that make a row more wanted, such as a quality."),
         click.option(
@@ -57,6 +52,19 @@ def rules_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="When a query equals an excluded one: without regard to case and space, or exactly.",
         ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def rules_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that make `Rules`; names and meanings are those of its fields."""
+    options: list[Callable[..., Any]] = [
+        click.option("--split", help="Which split, where INPUT has several."),
+        click.option("--column", help="The column of tags; instag_normalized if not given, else instag_tags."),
+        click.option("--text-column", help="The column that holds the query; found by its name if not given."),
+        limits_options,
         click.option("--mixed", is_flag=True, help="Allow rows of several taggers."),
     ]
     for option in reversed(options):
@@ -108,7 +116,7 @@ def select(
     from instag_hf import pipeline
     from instag_hf.selection import choose
 
-    how = _method(method, {name: given.pop(name) for name in (*SETTINGS, "normalize")})
+    how = method_of(method, {name: given.pop(name) for name in (*SETTINGS, "normalize")})
     pipeline.check_target(output, overwrite=overwrite)
     rules = _rules(seed=seed, **given)
     ds = pipeline.load(source, split=split)
@@ -170,7 +178,8 @@ def compare(
         click.echo(f"chart: {found.chart(chart)}", err=True)
 
 
-def _method(name: str, given: dict[str, Any]) -> "Method":
+def method_of(name: str, given: dict[str, Any]) -> "Method":
+    """Make a method of the options that were given, and refuse those of another method."""
     from instag_hf.selection import METHODS as KINDS
 
     asked = {option: value for option, value in given.items() if value is not None}
@@ -190,30 +199,18 @@ def _rules(
     exclude_column: str | None,
     **given: Any,
 ) -> "Rules":
+    from instag_hf.pipeline import Excluded
     from instag_hf.selection import Rules
 
     return Rules(
-        per_tag=_bounds("--per-tag", per_tag),
-        per_source=_bounds("--per-source", per_source),
-        exclude=None if exclude is None else _excluded(exclude, exclude_column),
+        per_tag=bounds("--per-tag", per_tag),
+        per_source=bounds("--per-source", per_source),
+        exclude=None if exclude is None else Excluded(source=exclude, column=exclude_column).read(),
         **given,
     )
 
 
-def _excluded(source: str, column: str | None) -> "Dataset | list[str]":
-    from instag_hf import pipeline
-    from instag_hf.errors import InputError
-
-    found = pipeline.load(source)
-    if column is None:
-        return found
-    if column not in found.column_names:
-        raise InputError(f'exclude: expected a column "{column}" in {source}, found columns {found.column_names}.')
-    texts = found[column][:]
-    return [text for each in texts for text in (each if isinstance(each, list) else [each])]
-
-
-def _bounds(option: str, given: tuple[str, ...]) -> Any:
+def bounds(option: str, given: tuple[str, ...]) -> Any:
     """Read limits: `50` for all, `name=50`, `name=10..50`, `name=10..`; a name may hold `=`."""
     single: dict[str, int | tuple[int, int | None]] = {}
     for text in given:

@@ -1,14 +1,13 @@
-"""The commands that tag: `tag`, `merge`, `prompt`, `demo`."""
+"""The commands that tag: `tag`, `merge`, `prompt`."""
 
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from instag_hf.cli.shown import progress, summary, table
+from instag_hf.cli.shown import progress, summary
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -124,27 +123,6 @@ def prompt(text: str, **asked: str | bool | None) -> None:
         click.echo(sent, nl=False)
     else:
         click.echo(json.dumps([message._asdict() for message in sent], ensure_ascii=False, indent=2))
-
-
-@click.command()
-@click.option("--data", default=None, help="A dataset of your own; the bundled sample of 120 rows if not given.")
-@click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning.")
-@click.option("-o", "--output", default="out", show_default=True, help="The folder to write to.")
-def demo(data: str | None, limit: int | None, output: str) -> None:
-    """Run every stage on a small dataset with the embedded tagger, and print what comes out.
-
-    \b
-    Example:
-        instag demo --limit 12 -o out
-    """
-    from instag_hf import pipeline
-
-    dataset = pipeline.load(data or str(pipeline.SAMPLE), limit=limit)
-    tagged = tag_all(dataset, make_tagger(engine="embedded"))
-    for line in table(tagged):
-        click.echo(line)
-    target = Path(output) / "tagged.parquet"
-    click.echo(pipeline.save(tagged, str(target)))
 
 
 def make_tagger(**asked: Any) -> "Tagger":

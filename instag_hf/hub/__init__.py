@@ -3,49 +3,45 @@
 This is the only room that writes to the Hub, and `committing` the only way there.
 """
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instag_hf import __version__
-from instag_hf.analysis import SHOWN, Report, report
+from instag_hf.analysis import SHOWN
 from instag_hf.cards import dataset_card, normalizer_card
 from instag_hf.cards.filling import keys_of
 from instag_hf.errors import InputError
 from instag_hf.hub import tables
-from instag_hf.hub.committing import CARD, Content, Published, Repo, Snapshot, Wanted, publish
+from instag_hf.hub.committing import CARD, Published, Repo, Snapshot, Wanted, check, publish
+from instag_hf.hub.facts import FORMAT, Given, Made, funnel_of, make, saved, settings_of
 from instag_hf.hub.models import Weights, read_weights
+from instag_hf.hub.reading import FACTS, download, find_sources
 from instag_hf.hub.sources import decide_license, read_sources
 from instag_hf.normalizer import TagNormalizer
-from instag_hf.replies import store
-from instag_hf.rows import ERROR, EXPLANATIONS, NORMALIZED, TAGGER, TAGS, TURNS
 from instag_hf.selection import Selection
 from instag_hf.tagger import Tagger
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["FACTS", "Published", "publish_dataset", "publish_model", "publish_normalizer"]
+__all__ = [
+    "FACTS",
+    "FORMAT",
+    "ROWS",
+    "Given",
+    "Published",
+    "check_dataset",
+    "download",
+    "find_sources",
+    "publish_dataset",
+    "publish_model",
+    "publish_normalizer",
+    "write_dataset",
+]
 
-FACTS = "instag.json"
-FORMAT = 1
-COMPARING = ("diversity-complexity", "recall")  # pictures of several datasets
-MINE, POOL = "this dataset", "the pool"  # as tables and pictures call them
-SHOWN_CHARS = 400  # of a text in the card's example
-
-MEANINGS = {
-    TAGS: "raw tags, in the tagger's order",
-    EXPLANATIONS: "one for each tag, empty where the tagger gives none",
-    TURNS: "number of raw tags of each query, in order",
-    ERROR: "why the row failed; empty, since failed rows are not here",
-    TAGGER: "who tagged the row: model, revision, recipe, hash of all settings",
-    NORMALIZED: "canonical tags",
-    "instag_round": "the round of the selection that took the row",
-    "instag_gain": "tags that the row brought to its round",
-}
+ROWS = "subset.parquet"  # of a folder that `write_dataset` wrote
 
 
 def publish_dataset(
@@ -56,6 +52,7 @@ def publish_dataset(
     pool: "Dataset | None" = None,
     normalizer: TagNormalizer | None = None,
     selection: Selection | Mapping[str, Any] | str | None = None,
+    run: Mapping[str, Any] | None = None,
     license: str | None = None,
     tagger: Tagger | None = None,
     charts: bool = True,
@@ -79,6 +76,7 @@ def publish_dataset(
         pool: The tagged rows that `subset` was selected from; the card shows both side by side.
         normalizer: Whose vocabulary it is.
         selection: How the rows were selected: what `choose` returned, a method's name, or facts by name.
+        run: What else it takes to make them again, as `pipeline.run` knows it; for `instag.json`.
         license: An id of the Hub's list or another licence's name; by default that of the card that is there, else of
             the source.
         tagger: Who tagged, where `$INSTAG_HOME` of this machine does not know the hash in `instag_tagger`.
@@ -95,39 +93,19 @@ def publish_dataset(
         MissingError: Charts are wanted, and matplotlib is not installed.
         HubError: The Hub did not take it; what it had is as it was.
     """
-    rows = tables.without_failed(_checked(subset, split))
-    if not len(rows):
-        raise InputError(f"hub: expected rows with tags, found {len(subset):,} rows that all failed.")
+    given = Given(
+        pool=pool, normalizer=normalizer, selection=selection, run=run, tagger=tagger, charts=charts, commands=commands,
+        split=split, mixed=mixed,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="instag-hub-") as scratch:
-        folder = Path(scratch)
-        found = _report(rows, pool, normalizer, mixed=mixed)
-        facts = {
-            "format": FORMAT,
-            "package": f"instag_hf {__version__}",
-            "split": split,
-            "rows": len(rows),
-            "columns": _columns(rows),
-            "report": {name: fact for name, fact in found.to_dict().items() if name != "total"},  # counts rows twice
-            "failures": tables.failures(subset),
-            "taggers": _taggers(rows, tagger),
-            "selection": _selection(selection, len(rows), pool),
-            "normalizer": _normalizer_facts(normalizer),
-            "example": _example(rows),
-            "commands": list(commands),
-        }
-        words = tables.vocabulary(rows, normalizer)
-        facts["vocabulary"] = {"rows": len(words), "fitted": normalizer is not None}
-        data = tables.write_shards(rows, folder, "default", split)
-        tags = tables.write_shards(words, folder, tables.VOCABULARY, "train")
-        extra, facts["charts"] = _charts(rows, found, normalizer, mixed=mixed) if charts else ({}, [])
-        extra |= _saved(normalizer, folder / "normalizer", "normalizer/") if normalizer is not None else {}
+        made = make(subset, Path(scratch), given)
+        data = tables.write_shards(made.rows, Path(scratch), "default", split)
 
         def write(found: Snapshot) -> Wanted:
             there = found.read(CARD)
             sources = read_sources(found.api, source)
             terms = decide_license(license, keys_of(there), sources, what=found.repo.id)
-            whole = {**facts, "repo": found.repo.id, "sources": sources, "license": terms}
-            whole["files"] = sorted([*data, *tags, *extra])
+            whole = _whole(made, data, repo=found.repo.id, sources=sources, license=terms)
             others = {
                 path: file.size
                 for path, file in found.files.items()
@@ -135,15 +113,79 @@ def publish_dataset(
             }
 
             def describe(keys: Any) -> None:
-                tables.describe(keys, "default", split, rows.features, data, sum(others.values()))
-                tables.describe(keys, tables.VOCABULARY, "train", words.features, tags)
+                tables.describe(keys, "default", split, made.rows.features, data, sum(others.values()))
+                tables.describe(keys, tables.VOCABULARY, "train", made.words.features, made.tags)
 
             card = dataset_card(whole, name=_name(found.repo), existing=there, describe=describe)
-            files = {**data, **tags, **extra, FACTS: _json(whole), CARD: card.encode()}
+            files = {**data, **made.tags, **made.extra, FACTS: _json(whole), CARD: card.encode()}
             ours = _earlier(found)
             return Wanted(files, lambda path: path in ours or path.startswith(f"data/{split}-"))
 
         return publish(Repo("dataset", repo_id), write, private=private, token=token, dry_run=dry_run)
+
+
+def write_dataset(
+    subset: "Dataset",
+    folder: Path,
+    *,
+    source: str | Sequence[str],
+    given: Given,
+    license: str | None = None,
+    token: str | None = None,
+) -> dict[str, Any]:
+    """Write what `publish_dataset` publishes into a folder, with the rows as `subset.parquet`.
+
+    The Hub is asked about sources that are there, and nothing else. Where nobody states a licence, the card says so.
+
+    Returns:
+        What `instag.json` holds.
+
+    Raises:
+        InputError: A fact that the card states is not known, or the rows cannot be published.
+        HubError: A source is on the Hub, and it cannot be asked.
+    """
+    made = make(subset, folder, given)
+    data = {ROWS: folder / ROWS}
+    made.rows.to_parquet(data[ROWS])
+    sources = find_sources(source, token=token)
+    try:
+        terms = decide_license(license, {}, sources, what=folder.name)
+    except InputError:
+        terms = {"license": "unknown", "license_name": None, "license_link": None, "from": "nobody"}
+    whole = _whole(made, data, repo=folder.name, sources=sources, license=terms)
+
+    def describe(keys: Any) -> None:
+        tables.describe(keys, "default", given.split, made.rows.features, data, pattern=ROWS)
+        tables.describe(keys, tables.VOCABULARY, "train", made.words.features, made.tags)
+
+    card = dataset_card(whole, name=folder.name, describe=describe)
+    for path, content in {**made.extra, FACTS: _json(whole), CARD: card.encode()}.items():
+        if isinstance(content, bytes):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+    return whole
+
+
+def check_dataset(
+    repo_id: str,
+    *,
+    source: str | Sequence[str],
+    license: str | None = None,
+    private: bool = False,
+    token: str | None = None,
+) -> None:
+    """Refuse what `publish_dataset` would refuse, before any work is spent on the rows.
+
+    Raises:
+        InputError: The licence is not known, the source is not found, or a public repo should be private.
+        AccessError: The token is none, wrong, or may not write.
+        HubError: The Hub cannot be asked.
+    """
+
+    def write(found: Snapshot) -> None:
+        decide_license(license, keys_of(found.read(CARD)), read_sources(found.api, source), what=found.repo.id)
+
+    check(Repo("dataset", repo_id), write, private=private, token=token)
 
 
 def publish_normalizer(
@@ -170,12 +212,12 @@ def publish_normalizer(
         HubError: The Hub did not take it; what it had is as it was.
     """
     with tempfile.TemporaryDirectory(prefix="instag-hub-") as scratch:
-        files = _saved(normalizer, Path(scratch), "")
+        files = saved(normalizer, Path(scratch), "")
         facts = {
             "vocabulary": dict(normalizer.vocabulary),
             "top": list(normalizer.vocabulary.items())[:SHOWN],
-            "funnel": _funnel(normalizer),
-            "settings": _settings(normalizer),
+            "funnel": funnel_of(normalizer),
+            "settings": settings_of(normalizer),
         }
 
         def write(found: Snapshot) -> Wanted:
@@ -228,137 +270,6 @@ def _model_files(weights: Weights, found: Snapshot, license: str | None) -> Want
     return Wanted({**weights.files, CARD: card.encode()})
 
 
-def _checked(subset: "Dataset", split: str) -> "Dataset":
-    import datasets
-
-    if not isinstance(subset, datasets.Dataset):
-        splits = f" with the splits {list(subset)}. Name one" if isinstance(subset, datasets.DatasetDict) else ""
-        raise InputError(f"hub: expected a Dataset, found {type(subset).__name__}{splits}.")
-    if not split.replace(".", "_").isidentifier():
-        raise InputError(f"hub: expected the name of a split, of letters, digits, _ and ., found {split!r}.")
-    tables.tag_column(subset)
-    return subset
-
-
-def _report(rows: "Dataset", pool: "Dataset | None", normalizer: TagNormalizer | None, *, mixed: bool) -> Report:
-    data = {MINE: rows} if pool is None else {MINE: rows, POOL: pool}
-    return report(data, normalizer=normalizer, column=tables.tag_column(rows), mixed=mixed)
-
-
-def _columns(rows: "Dataset") -> list[dict[str, str]]:
-    return [
-        {"name": name, "type": _type(feature), "meaning": MEANINGS.get(name, "as in the source")}
-        for name, feature in rows.features.items()
-    ]
-
-
-def _type(feature: Any) -> str:
-    inner = getattr(feature, "feature", None)
-    if inner is not None and not isinstance(inner, dict):
-        return f"list of {_type(inner)}"
-    if isinstance(feature, dict) or isinstance(inner, dict):
-        return "list of structs" if inner is not None else "struct"
-    return str(getattr(feature, "dtype", type(feature).__name__))
-
-
-def _taggers(rows: "Dataset", tagger: Tagger | None) -> list[dict[str, Any]]:
-    found = []
-    for name, count in tables.taggers_of(rows).items():
-        _, hashed, digest = name.rpartition("#")
-        facts = None
-        if hashed:
-            facts = tagger.facts if tagger is not None and tagger.hash == digest else store().get_tagger(digest)
-            if facts is None:
-                raise InputError(
-                    f"hub: expected the settings of the tagger {name}, found none in $INSTAG_HOME of this machine. "
-                    "Give tagger=, made as the one that tagged."
-                )
-        found.append({"name": name, "rows": count, "facts": facts})
-    return found
-
-
-def _selection(
-    selection: Selection | Mapping[str, Any] | str | None, rows: int, pool: "Dataset | None"
-) -> dict[str, Any] | None:
-    """Say how rows were selected, in facts by name, with `pool_rows`; `None` if they were not."""
-    if selection is None:
-        there = rows if pool is None else len(tables.without_failed(pool))
-        if there != rows:
-            raise InputError(
-                f"hub: expected to know how {rows:,} of {there:,} rows were selected, found nothing. Give selection=, "
-                'such as "complexity-first".'
-            )
-        return None
-    if isinstance(selection, Selection):
-        facts = _facts_of(selection, rows)
-    else:
-        facts = {"method": selection} if isinstance(selection, str) else dict(selection)
-    if pool is not None:
-        facts["pool_rows"] = len(pool)
-    if "pool_rows" not in facts:
-        raise InputError("hub: expected to know of how many rows these were selected, found nothing. Give pool=.")
-    return facts
-
-
-def _facts_of(selection: Selection, rows: int) -> dict[str, Any]:
-    if len(selection) != rows:
-        raise InputError(f"hub: expected the {len(selection):,} rows of the selection, found {rows:,} rows.")
-    settings: dict[str, Any] = (
-        dataclasses.asdict(selection.method) if dataclasses.is_dataclass(selection.method) else {}
-    )
-    told = {"asked for": selection.asked, **{f"not eligible, {why}": n for why, n in sorted(selection.skipped.items())}}
-    return {"method": selection.method.name, **settings, **told, "pool_rows": selection.pool_rows}
-
-
-def _normalizer_facts(normalizer: TagNormalizer | None) -> dict[str, Any] | None:
-    if normalizer is None:
-        return None
-    return {"tags": len(normalizer.vocabulary), "funnel": _funnel(normalizer), "settings": _settings(normalizer)}
-
-
-def _funnel(normalizer: TagNormalizer) -> list[dict[str, Any]]:
-    return [step._asdict() for step in normalizer.funnel]
-
-
-def _settings(normalizer: TagNormalizer) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(normalizer.settings)))
-    return plain
-
-
-def _saved(normalizer: TagNormalizer, folder: Path, prefix: str) -> dict[str, Content]:
-    normalizer.save_pretrained(folder)
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {f"{prefix}{path.relative_to(folder).as_posix()}": path.read_bytes() for path in found}
-
-
-def _charts(
-    rows: "Dataset", both: Report, normalizer: TagNormalizer | None, *, mixed: bool
-) -> tuple[dict[str, Content], list[dict[str, str]]]:
-    """Draw the dataset beside its pool, and then alone: its rows are also among the pool's."""
-    from instag_hf.charts import draw_pictures, png
-
-    alone = report(rows, normalizer=normalizer, column=both.column, mixed=mixed)
-    pictures = [each for each in draw_pictures(both) if each.name in COMPARING] + draw_pictures(alone)
-    told = [{"file": f"charts/{each.name}.png", "title": each.title, "alt": each.alt} for each in pictures]
-    return {chart["file"]: png(each) for chart, each in zip(told, pictures, strict=True)}, told
-
-
-def _example(rows: "Dataset") -> dict[str, Any]:
-    row = {name: _shown(value) for name, value in rows.with_format(None)[0].items()}
-    after = {name: value for name, value in row.items() if name in MEANINGS and name not in {ERROR, TAGGER}}
-    return {"before": {name: value for name, value in row.items() if name not in MEANINGS}, "after": after}
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= SHOWN_CHARS else f"{value[:SHOWN_CHARS]} …"
-    if isinstance(value, Mapping):
-        return {str(key): _shown(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
-    return value if isinstance(value, int | float | bool) or value is None else f"<{type(value).__name__}>"
-
-
 def _earlier(found: Snapshot) -> set[str]:
     """Take the files that an earlier publication said were its own."""
     try:
@@ -369,6 +280,10 @@ def _earlier(found: Snapshot) -> set[str]:
         return set()
     # What lies in data/ may be of another split.
     return {path for path in listed if isinstance(path, str) and not path.startswith("data/")}
+
+
+def _whole(made: Made, data: Mapping[str, Path], **more: Any) -> dict[str, Any]:
+    return {**made.facts, **more, "files": sorted([*data, *made.tags, *made.extra])}
 
 
 def _name(repo: Repo) -> str:

@@ -133,11 +133,7 @@ def publish(
         HubError: The Hub cannot be asked, or does not take the commit.
         InputError: The card or the repo's name is not what the Hub takes.
     """
-    import huggingface_hub
-
-    given = _sendable(token or huggingface_hub.get_token())
-    api = huggingface_hub.HfApi(token=given, library_name="instag_hf", library_version=__version__)
-    with _told(repo, given):
+    with asking(repo, token) as api:
         if not dry_run:
             repo = _as_writer(api, repo)
         uploads: dict[str, CommitOperationAdd] = {}
@@ -159,20 +155,28 @@ def publish(
     )
 
 
-def check_writable(repo: Repo, *, private: bool = False, token: str | None = None) -> None:
-    """Refuse a repo that `publish` could not write to, as far as the Hub tells without a commit.
+def check(repo: Repo, ask: Callable[[Snapshot], None], *, private: bool = False, token: str | None = None) -> None:
+    """Refuse what `publish` would refuse before it writes; `ask` is told what is there, and may refuse it too.
 
     Raises:
-        AccessError: The token is none, wrong, or may only read.
+        AccessError: The token is none, wrong, or may not write there.
         HubError: The Hub cannot be asked.
-        InputError: The repo's name is not what the Hub takes, or it is public and shall be private.
+        InputError: The repo's name is not what the Hub takes, or it is public and should be private.
     """
+    with asking(repo, token) as api:
+        found = look(api, _as_writer(api, repo))
+        _check_private(api, found, private)
+        ask(found)
+
+
+@contextlib.contextmanager
+def asking(repo: Repo, token: str | None = None) -> Iterator["HfApi"]:
+    """Give the Hub's client, and turn what it raises into our errors."""
     import huggingface_hub
 
     given = _sendable(token or huggingface_hub.get_token())
-    api = huggingface_hub.HfApi(token=given, library_name="instag_hf", library_version=__version__)
     with _told(repo, given):
-        _check_private(api, look(api, _as_writer(api, repo)), private)
+        yield huggingface_hub.HfApi(token=given, library_name="instag_hf", library_version=__version__)
 
 
 def look(api: "HfApi", repo: Repo) -> Snapshot:

@@ -117,7 +117,14 @@ def _with_files(ds: "Dataset") -> "Dataset":
 
 
 def describe(
-    data: Any, config: str, split: str, features: "Features", files: Mapping[str, Path], other_bytes: int = 0
+    data: Any,
+    config: str,
+    split: str,
+    features: "Features",
+    files: Mapping[str, Path],
+    other_bytes: int = 0,
+    *,
+    pattern: str = "",
 ) -> None:
     """Write into a card's keys which files are a config, and of what type, beside what it says of others.
 
@@ -128,6 +135,7 @@ def describe(
         features: The columns' types.
         files: The files.
         other_bytes: Size of the config's other files, of other splits.
+        pattern: Where the files lie; as `write_shards` names them by default.
 
     Raises:
         InputError: What the card says of other splits or configs would no longer load.
@@ -152,7 +160,7 @@ def describe(
     if flagged and config == "default":
         raise InputError(f"hub: the repo's default config is {flagged[0]!r} already. Publish to another repo.")
     inside = "data" if config == "default" else config
-    patterns[split] = [f"{inside}/{split}-*"]
+    patterns[split] = [pattern or f"{inside}/{split}-*"]
     listed = [{"split": name, "path": paths[0] if len(paths) == 1 else paths} for name, paths in patterns.items()]
     MetadataConfigs({config: {**configs.get(config, {}), "data_files": listed}}).to_dataset_card_data(data)
     read = [pq.read_metadata(path) for path in files.values()]

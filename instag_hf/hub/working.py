@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from instag_hf.cards.filling import fill_card
 from instag_hf.errors import InputError
 from instag_hf.hub import tables
-from instag_hf.hub.committing import CARD, Content, Published, Repo, Snapshot, Wanted, check_writable, publish
+from instag_hf.hub.committing import CARD, Content, Published, Repo, Snapshot, Wanted, check, publish
 from instag_hf.replies import store
 from instag_hf.tagger import hash_facts
 
@@ -69,10 +69,10 @@ def check_keeping(repo_id: str, *, token: str | None = None) -> None:
         InputError: It is no repo's name, or the repo is public.
         HubError: The token is none, or may not write, or the Hub cannot be asked.
     """
-    check_writable(Repo("dataset", repo_id), private=True, token=token)
+    check(Repo("dataset", repo_id), lambda found: None, private=True, token=token)
 
 
-def learn_taggers(repo_id: str) -> None:
+def learn_taggers(repo_id: str, *, revision: str | None = None) -> None:
     """Take the settings of taggers that a dataset on the Hub keeps into the store of this machine.
 
     Raises:
@@ -81,7 +81,8 @@ def learn_taggers(repo_id: str) -> None:
     import huggingface_hub
 
     files = huggingface_hub.HfFileSystem(skip_instance_cache=True)
-    for path in files.glob(f"datasets/{repo_id}/{TAGGERS}/*.json"):
+    at = f"@{revision}" if revision else ""
+    for path in files.glob(f"datasets/{repo_id}{at}/{TAGGERS}/*.json"):
         digest = Path(str(path)).stem
         try:
             facts = json.loads(files.read_text(path))

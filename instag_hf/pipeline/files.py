@@ -1,7 +1,9 @@
 """Datasets in and out: local files of any usual format, folders, the Hub; what is written is whole or not there."""
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ def load(source: str, *, split: str | None = None, limit: int | None = None) -> 
 
     Args:
         source: A Parquet, JSONL, CSV or Arrow file (`.gz` too for text), a folder of such files or one that
-            `save_to_disk` wrote, else the id of a dataset on the Hub.
+            `save_to_disk` wrote, else the id of a dataset on the Hub, or `owner/name@revision`.
         split: Which split, where there are several.
         limit: Rows to keep from the beginning.
 
@@ -75,6 +77,51 @@ def check_target(target: str, *, overwrite: bool = False) -> None:
         raise InputError(f"output: {target} is a folder that holds something else. Choose another name.")
     if path.suffix.lstrip(".") in {"json", "arrow", "gz"} and _format(path) not in WRITERS:
         raise InputError(f"output: expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found {path.name}.")
+    _check_writable(path)
+
+
+def check_folder(target: str | Path, ours: Collection[str], *, overwrite: bool = False) -> None:
+    """Refuse a folder that could not be written as a whole, before anything is spent on it.
+
+    Args:
+        target: The folder, which is replaced if it is there.
+        ours: Names of what a folder may hold to be replaced.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        InputError: It is there and may not be replaced, holds something of others, or cannot be written.
+    """
+    path = Path(target)
+    held = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
+    if path.is_file() or (held and not overwrite):
+        raise InputError(f"output: {target} is there already. Choose another name, or allow it with --overwrite.")
+    others = [name for name in held if name not in ours]
+    if others:
+        raise InputError(f"output: {target} is a folder that holds something else ({others[0]}). Choose another name.")
+    _check_writable(path)
+
+
+@contextlib.contextmanager
+def whole_folder(target: str | Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes the target at the end, whole or not at all.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    path = Path(target)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".instag-") as scratch:
+        written = Path(scratch) / "new" / path.name
+        written.mkdir(parents=True)
+        yield written
+        try:
+            if path.is_dir():
+                path.replace(Path(scratch) / "old")
+            written.replace(path)
+        except OSError as error:
+            raise InputError(f"output: could not write {target}: {error}. Choose another place.") from error
+
+
+def _check_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
@@ -135,12 +182,13 @@ def load_hub(source: str) -> object:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    name, _, revision = source.partition("@")
     try:
-        found = datasets.load_dataset(source)
+        found = datasets.load_dataset(name, revision=revision or None)
         if any(TAGGER in columns for columns in found.column_names.values()):
             from instag_hf.hub.working import learn_taggers
 
-            learn_taggers(source)
+            learn_taggers(name, revision=revision or None)
         return found
     except (FileNotFoundError, HFValidationError, HfHubHTTPError, ConnectionError) as error:
         raise InputError(

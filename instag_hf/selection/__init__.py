@@ -70,6 +70,7 @@ class Selection:
         coverage: Share of the tags of all rows that could be chosen, 0 to 1.
         complexity: Tags for each chosen row, on average.
         skipped: Rows that could not be chosen, by the reason: kinds of failures, "excluded", "no tags", "no text".
+        rules: What held whatever the method, the seed among it; `records.facts_of` writes it down.
         notes: What the user should hear about.
     """
 
@@ -83,6 +84,7 @@ class Selection:
     coverage: float
     complexity: float
     skipped: Counter[str]
+    rules: Rules = Rules()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -252,6 +254,7 @@ def choose_from(pool: Pool, n: int, method: Method, rules: Rules) -> Selection:
         coverage=covered / of_all if of_all else 0.0,
         complexity=float(pool.tags.lengths[indices].mean()),
         skipped=+skipped,
+        rules=rules,
         notes=tuple(notes),
     )
 

@@ -1,0 +1,116 @@
+"""Single stages in one call each: tagging with a place for a progress bar, and scoring a tagger."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from instag_hf.agreement import tag_f1
+from instag_hf.embeddings import MINILM, Embedder
+from instag_hf.errors import InputError, RowError
+from instag_hf.pipeline.stopping import CtrlC
+from instag_hf.replies import Reply, store
+from instag_hf.rows import ERROR, TAGS, check_columns, queries
+from instag_hf.tagger import Columns, Row, Tagger, features
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample.jsonl"
+
+
+def tag(dataset: "Dataset", tagger: Tagger, *, on_row: Callable[[Columns], None] | None = None) -> "Dataset":
+    """Tag a dataset, and tell every finished row to `on_row`.
+
+    The same as `dataset.map(tagger.tag)`, with a place for a progress bar that knows about failures, and a Ctrl-C that
+    always ends the run.
+
+    Raises:
+        Interrupted: Somebody pressed Ctrl-C.
+    """
+    from datasets.fingerprint import Hasher
+
+    check_columns(dataset.column_names, column=tagger.column, overwrite=tagger.overwrite)
+    with CtrlC() as stop:
+        one = stop.watch(tagger.tag)
+
+        async def watched(row: Row) -> Columns:
+            columns = await one(row)
+            if on_row is not None:
+                on_row(columns)
+            return columns
+
+        return dataset.map(
+            watched,
+            features=type(dataset.features)({**dataset.features, **features()}),
+            new_fingerprint=Hasher.hash([dataset._fingerprint, tagger]),
+        )
+
+
+def evaluate(
+    dataset: "Dataset",
+    tagger: Tagger,
+    *,
+    gold: str = "tags",
+    embedder: str | Embedder | None = MINILM,
+    on_row: Callable[[Columns], None] | None = None,
+) -> dict[str, Any]:
+    """Score a tagger against gold tags.
+
+    Args:
+        dataset: Rows with one query each and a column of gold tags; with a column `source`, each source is scored too.
+        tagger: Whom to score.
+        gold: The column of gold tags.
+        embedder: For the fuzzy match; `None` leaves it out.
+        on_row: Told every finished row.
+
+    Returns:
+        `tagger`, its name; `agreement`, as `agreement.tag_f1` found it, where a failed row counts without tags;
+        `failed` and `failures`, rows by kind; `tokens_a_reply`; `rows_a_second`, and `kept_replies`, how many were in
+        the store before.
+
+    Raises:
+        InputError: The column of gold tags is missing, or has no list.
+    """
+    if gold not in dataset.column_names:
+        raise InputError(f'evaluate: expected a column "{gold}" of gold tags, found {dataset.column_names}.')
+    wanted = [list(tags or ()) for tags in dataset[gold]]
+    before = _replies(dataset, tagger)
+    started = time.monotonic()
+    tagged = tag(dataset, tagger, on_row=on_row)
+    took = time.monotonic() - started
+    failed = failures(tagged)
+    agreed = tag_f1(
+        tagged[TAGS],
+        wanted,
+        embedder=embedder,
+        sources=dataset["source"] if "source" in dataset.column_names else None,
+    )
+    tokens = [reply.completion_tokens for reply in _replies(dataset, tagger)]
+    return {
+        "tagger": tagger.name,
+        "agreement": agreed.to_dict(),
+        "failed": failed.total(),
+        "failures": dict(failed),
+        "tokens_a_reply": round(sum(tokens) / max(1, len(tokens)), 1),
+        "rows_a_second": round(len(tagged) / took, 1),
+        "kept_replies": len(before),
+    }
+
+
+def _replies(dataset: "Dataset", tagger: Tagger) -> list[Reply]:
+    """Take what the store has for the queries of a dataset."""
+    found = []
+    for row in dataset:
+        try:
+            asked = queries(row, column=tagger.column, turns=tagger.turns)
+        except RowError:
+            continue
+        found += [reply for query in asked if (reply := store().get(tagger.request(query).key))]
+    return found
+
+
+def failures(dataset: "Dataset") -> Counter[str]:
+    """Count failed rows by kind of failure: "row", "parse", "truncated", "reply", "refused"."""
+    return Counter(error.partition(":")[0] for error in dataset[ERROR] if error)
