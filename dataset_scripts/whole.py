@@ -10,14 +10,14 @@
 """Go the whole way with a dataset: tag, normalize, report, select, and write a card.
 
 Input: a dataset on the Hub, a Parquet, JSONL, CSV or Arrow file, or a folder of them.
-Output: a folder with the tagged rows, the vocabulary, the report, the subset, its card and instag.json; with --publish the
-subset is a dataset on the Hub too, and `instag rerun` does it again.
+Output: a folder with the tagged rows, the vocabulary, the report, the subset, its card and instag.json; with --publish
+the subset is a dataset on the Hub too, and `instag rerun` does it again.
 
     uv run whole.py tatsu-lab/alpaca made --limit 50 --min-count 2 --rows 10
     hf jobs uv run whole.py tatsu-lab/alpaca made --publish me/alpaca-instag-6k
 
-Run the same line again after it was stopped, and it goes on: replies are kept in $INSTAG_HOME as they arrive. The disk of
-a job goes with it; for a dataset that takes hours, let several jobs tag shards with tag.py.
+Run the same line again after it was stopped, and it goes on: replies are kept in $INSTAG_HOME as they arrive. The disk
+of a job goes with it; for a dataset that takes hours, let several jobs tag shards with tag.py.
 """
 
 import argparse
