@@ -589,6 +589,15 @@ def test_the_dataset_card_is_what_is_kept_as_rendered(local_hub, api, vocabulary
     assert card == (ROOT / "model_cards" / "dataset.md").read_text()
 
 
+def test_the_normalizer_card_is_what_is_kept_as_rendered(local_hub, api, vocabulary):
+    card = publish_normalizer(vocabulary, "me/golden-vocabulary", license="mit", dry_run=True).card
+    assert card == (ROOT / "model_cards" / "normalizer.md").read_text()
+    assert set(re.findall(r"\| (\d+) \| (\d+) \|", card)) == {
+        (str(step.tags), str(step.assignments)) for step in vocabulary.funnel
+    }
+    assert all(re.search(rf"{re.escape(tag)}\b.*\b{rows}\b", card) for tag, rows in vocabulary.vocabulary.items())
+
+
 # Taggers
 
 
