@@ -20,6 +20,7 @@ test-all: lint lanes docs
 # The package text-generation needs an older Hub library, so what uses it is tested in an environment of its own.
 lanes: $(LANE)/.installed
 	$(LANE)/bin/python -m pytest -q tests/lanes
+	$(LANE)/bin/python -m pytest -q -m lane tests/test_publishing.py
 
 # A warning is an error, and so is a name that no page has.
 docs: $(VENV)/.dev

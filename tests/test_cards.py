@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 
 import pytest
 import yaml
@@ -68,7 +69,8 @@ def test_text_of_data_stays_text():
 def test_escaping_keeps_plain_words():
     assert escape("plain words (CC-BY 4.0), 1.5 %") == "plain words (CC-BY 4.0), 1.5 %"
     assert escape("# heading") == r"\# heading"
-    assert escape("1. item") == r"\1. item"
+    assert escape("12. item") == r"12\. item"
+    assert escape("0.99") == "0.99"
     assert escape("a  b\nc") == "a b c"
 
 
@@ -134,3 +136,11 @@ def test_a_taglm_card_says_what_was_not_done():
     missing = {name: fact for name, fact in PUBLISHED.items() if name != "steps"}
     with pytest.raises(InputError, match="steps"):
         taglm_card(missing, name="taglm-13b")
+
+
+def test_the_taglm_card_is_what_is_kept_as_rendered():
+    """The record is of a real run: 2,000 rows of Alpaca, complexity-first, beside as many at random, equal tokens."""
+    record = json.loads((ROOT / "tests" / "records" / "taglm.json").read_text())
+    license = {"license": "cc-by-nc-4.0", "license_name": None, "license_link": None}
+    facts = {**record, "repo": "me/smollm2-alpaca", "license": license, "scores": None, "control_scores": None}
+    assert taglm_card(facts, name="smollm2-alpaca") == (ROOT / "model_cards" / "taglm.md").read_text()

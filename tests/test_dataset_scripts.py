@@ -29,6 +29,7 @@ RUNS = {
     "normalize": "tagged.parquet normalized.parquet --limit 50 --min-count 2 --save vocabulary",
     "select_rows": "normalized.parquet chosen.parquet --limit 50 --rows 5",
     "report": "normalized.parquet report.html --limit 50",
+    "whole": "pool.jsonl made --limit 50 --min-count 2 --rows 5",
 }
 
 
@@ -182,6 +183,16 @@ def test_report_prints_and_writes_a_page(folder):
     refused = run("report", "normalized.parquet", "report.json", cwd=folder)
     assert refused.returncode == 2
     assert "expected an output ending in .html, found report.json" in refused.stderr
+
+
+def test_whole_makes_a_folder_that_can_be_run_again(folder):
+    from instag_hf.pipeline.again import read_plan, read_record
+
+    made = folder / "made"
+    assert len(pipeline.load(str(made / "subset.parquet"))) == 5
+    plan, _ = read_plan(read_record(made / "instag.json"), made, source=str(folder / "pool.jsonl"))
+    assert (plan.n, plan.limit, plan.normalizer.min_count) == (5, 50, 2)
+    assert (folder / "whole.out").read_text().splitlines()[-1] == "made"
 
 
 def test_from_the_hub_to_the_hub_and_again(local_hub, server_env, tmp_path, folder):

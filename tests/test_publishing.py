@@ -11,8 +11,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from markdown_it import MarkdownIt
-from scipy.stats import spearmanr
 
 import instag_hf as instag
 from instag_hf.cards.filling import BEGIN, END
@@ -77,6 +75,7 @@ def vocabulary():
     return instag.TagNormalizer.fit(rows, min_count=3, steps=("frequency", "spelling"))
 
 
+@pytest.mark.lane
 def test_rows_and_vocabulary_come_back_exactly_and_streaming(api, local_hub):
     from datasets import load_dataset
 
@@ -111,6 +110,7 @@ def test_the_card_is_valid_and_its_metadata_is_that_of_the_files(api, local_hub)
     assert info.features == tagged().features
 
 
+@pytest.mark.lane
 def test_the_same_again_uploads_nothing(api, local_hub):
     from datasets import load_dataset
 
@@ -124,6 +124,7 @@ def test_the_same_again_uploads_nothing(api, local_hub):
     assert publish_dataset(back, "me/again", source="you/source").written == ()
 
 
+@pytest.mark.lane
 def test_new_columns_leave_a_repo_that_loads(api, local_hub):
     from datasets import load_dataset
 
@@ -135,6 +136,7 @@ def test_new_columns_leave_a_repo_that_loads(api, local_hub):
     assert "- name: note" in done.card
 
 
+@pytest.mark.lane
 def test_fewer_shards_leave_none_behind(api, local_hub, monkeypatch):
     from datasets import load_dataset
 
@@ -152,6 +154,7 @@ def test_fewer_shards_leave_none_behind(api, local_hub, monkeypatch):
     assert ".gitattributes" in api.list_repo_files("me/shards", repo_type="dataset")
 
 
+@pytest.mark.lane
 def test_what_datasets_pushed_before_is_replaced(api, local_hub):
     from datasets import load_dataset
 
@@ -160,6 +163,7 @@ def test_what_datasets_pushed_before_is_replaced(api, local_hub):
     assert load_dataset("me/pushed-before", split="train").to_list() == tagged().to_list()
 
 
+@pytest.mark.lane
 def test_another_split_stays_where_its_columns_are_the_same(api, local_hub):
     from datasets import load_dataset
 
@@ -173,6 +177,7 @@ def test_another_split_stays_where_its_columns_are_the_same(api, local_hub):
     assert revision(api, "me/splits") == before
 
 
+@pytest.mark.lane
 def test_text_and_keys_of_a_card_survive(api, local_hub):
     from huggingface_hub import DatasetCard
 
@@ -196,6 +201,7 @@ def test_text_and_keys_of_a_card_survive(api, local_hub):
     assert "notes.txt" in api.list_repo_files("me/kept", repo_type="dataset")
 
 
+@pytest.mark.lane
 def test_broken_yaml_of_a_card_is_told_and_left(api, local_hub):
     local_hub.add("me/broken", {"README.md": b"---\na: [\n---\n"})
     before = revision(api, "me/broken")
@@ -204,6 +210,7 @@ def test_broken_yaml_of_a_card_is_told_and_left(api, local_hub):
     assert revision(api, "me/broken") == before
 
 
+@pytest.mark.lane
 def test_failed_rows_are_left_out_and_counted(api, local_hub):
     from datasets import load_dataset
 
@@ -214,6 +221,7 @@ def test_failed_rows_are_left_out_and_counted(api, local_hub):
         publish_dataset(tagged(40, failed=40), "me/failed", source="you/source")
 
 
+@pytest.mark.lane
 def test_a_conflict_is_retried_and_the_others_work_is_kept(api, local_hub):
     publish_dataset(tagged(), "me/conflict", source="you/source")
     local_hub.forget()
@@ -223,6 +231,7 @@ def test_a_conflict_is_retried_and_the_others_work_is_kept(api, local_hub):
     assert len(local_hub.seen("put")) == 1  # the rows, once; the vocabulary was there
 
 
+@pytest.mark.lane
 def test_a_commit_made_meanwhile_is_built_upon(api, local_hub):
     from huggingface_hub import DatasetCard, HfApi
 
@@ -245,6 +254,7 @@ def test_a_commit_made_meanwhile_is_built_upon(api, local_hub):
     assert "other.txt" in api.list_repo_files("me/meanwhile", repo_type="dataset")
 
 
+@pytest.mark.lane
 def test_conflicts_without_end_are_told(api, local_hub, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     local_hub.fault(Fault(route="commit", status=409, times=100))
@@ -253,6 +263,7 @@ def test_conflicts_without_end_are_told(api, local_hub, monkeypatch):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.lane
 def test_a_death_in_the_middle_leaves_the_old_revision_whole(api, local_hub, when):
     from datasets import load_dataset
 
@@ -300,6 +311,7 @@ def test_a_death_during_an_upload_is_waited_for_then_told(api, local_hub):
         pytest.param("hf_ünicode", AccessError, "with other characters", id="not of ASCII"),
     ],
 )
+@pytest.mark.lane
 def test_wrong_tokens_are_told_and_never_shown(api, local_hub, token, kind, told):
     import traceback
 
@@ -312,12 +324,14 @@ def test_wrong_tokens_are_told_and_never_shown(api, local_hub, token, kind, told
         assert secret not in whole
 
 
+@pytest.mark.lane
 def test_no_token_is_told(local_hub, api, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(AccessError, match="expected a token, found none"):
         publish_dataset(tagged(), "me/nobody", source="you/source")
 
 
+@pytest.mark.lane
 def test_a_private_repo_of_another_is_told(local_hub, api):
     local_hub.add("me/private", {"a.txt": b"1"}, private=True)
     with pytest.raises(HubError, match="me/private"):
@@ -327,6 +341,7 @@ def test_a_private_repo_of_another_is_told(local_hub, api):
         publish_dataset(tagged(), "me/any", source="you/private", license="mit")
 
 
+@pytest.mark.lane
 def test_private_means_private(local_hub, api):
     publish_dataset(tagged(), "me/hidden", source="you/source", private=True)
     assert api.repo_info("me/hidden", repo_type="dataset").private
@@ -336,18 +351,21 @@ def test_private_means_private(local_hub, api):
 
 
 @pytest.mark.parametrize("repo", ["a/b/c", "me/sp ace", "-x", "me/..", ""])
+@pytest.mark.lane
 def test_names_that_no_repo_can_have_are_told(local_hub, api, repo):
     with pytest.raises(InputError, match="expected the id of a repo, owner/name"):
         publish_dataset(tagged(), repo, source="you/source")
     assert not local_hub.seen("create")
 
 
+@pytest.mark.lane
 def test_a_name_alone_is_ones_own(local_hub, api):
     done = publish_dataset(tagged(), "alone", source="you/source")
     assert done.url.endswith("/datasets/me/alone")
     assert 'load_dataset("me/alone"' in done.card
 
 
+@pytest.mark.lane
 def test_a_dry_run_writes_nothing(local_hub, api, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     done = publish_dataset(tagged(), "me/dry", source="you/source", dry_run=True)
@@ -375,6 +393,7 @@ def test_a_dry_run_writes_nothing(local_hub, api, monkeypatch):
         pytest.param({"split": "my split"}, "the name of a split", id="no split"),
     ],
 )
+@pytest.mark.lane
 def test_what_is_not_known_is_asked_for(local_hub, api, more, told):
     local_hub.add("you/unlicensed", {"train.jsonl": b"{}\n"})
     given = {"source": "you/source", **more}
@@ -385,6 +404,7 @@ def test_what_is_not_known_is_asked_for(local_hub, api, more, told):
     assert not local_hub.seen("create", "commit")
 
 
+@pytest.mark.lane
 def test_settings_of_a_tagger_are_found_or_asked_for(local_hub, api, clean_home):
     tagger = instag.Tagger()
     rows = tagged().remove_columns("instag_tagger").add_column("instag_tagger", [tagger.name] * 40)
@@ -396,6 +416,7 @@ def test_settings_of_a_tagger_are_found_or_asked_for(local_hub, api, clean_home)
         publish_dataset(rows, "me/told", source="you/source", tagger=instag.Tagger(recipe="open"))
 
 
+@pytest.mark.lane
 def test_rows_of_several_taggers_are_refused_unless_told(local_hub, api):
     rows = tagged().remove_columns("instag_tagger").add_column("instag_tagger", ["a", "b"] * 20)
     with pytest.raises(InputError, match="rows of one tagger"):
@@ -467,6 +488,14 @@ def test_a_normalizer_is_published_and_loaded_by_id(local_hub, api, vocabulary):
     assert publish_normalizer(vocabulary, "me/vocabulary").written == ()  # the card says the licence now
 
 
+@pytest.mark.lane
+def test_a_vocabulary_that_needs_no_other_package_is_published_and_loaded_by_id(local_hub, api):
+    plain = instag.TagNormalizer.fit([["a", "b"], ["a", "b"], ["c"]], min_count=2, steps=("frequency",))
+    done = publish_normalizer(plain, "me/plain-vocabulary", license="mit")
+    assert instag.TagNormalizer.from_pretrained("me/plain-vocabulary", revision=done.commit) == plain
+    assert publish_normalizer(plain, "me/plain-vocabulary").written == ()
+
+
 def numbers(card):
     """Every number in the running text and the tables of our part of a card."""
     body = card[card.index(BEGIN) : card.index("## Limits")]
@@ -475,6 +504,8 @@ def numbers(card):
 
 
 def test_every_number_of_a_card_is_that_of_the_published_files(local_hub, api):
+    from scipy.stats import spearmanr
+
     done = publish_dataset(
         tagged(500), "me/numbers", source="you/source", pool=tagged(1200, failed=7), selection="complexity-first"
     )
@@ -512,6 +543,7 @@ def test_every_number_of_a_card_is_that_of_the_published_files(local_hub, api):
 def test_hostile_names_come_out_as_text(local_hub, api):
     import huggingface_hub
     import yaml
+    from markdown_it import MarkdownIt
 
     hostile = "{{ 7 * 7 }} | <script>alert(1)</script> [x](http://e) ![y](z) `c` *b*\n# head\n---\nlicense: mit"
     rows = tagged(3, **{hostile: ["v", END, "```\n# out\n{% raw %}"]})
@@ -555,6 +587,15 @@ def test_the_dataset_card_is_what_is_kept_as_rendered(local_hub, api, vocabulary
     card = re.sub(r"instag\\_hf \d[\w.]*", r"instag\\_hf 0.0.0", card)
     card = re.sub(r"(num_bytes|download_size|dataset_size): \d+", r"\1: 0", card)  # differ between versions of pyarrow
     assert card == (ROOT / "model_cards" / "dataset.md").read_text()
+
+
+def test_the_normalizer_card_is_what_is_kept_as_rendered(local_hub, api, vocabulary):
+    card = publish_normalizer(vocabulary, "me/golden-vocabulary", license="mit", dry_run=True).card
+    assert card == (ROOT / "model_cards" / "normalizer.md").read_text()
+    assert set(re.findall(r"\| (\d+) \| (\d+) \|", card)) == {
+        (str(step.tags), str(step.assignments)) for step in vocabulary.funnel
+    }
+    assert all(re.search(rf"{re.escape(tag)}\b.*\b{rows}\b", card) for tag, rows in vocabulary.vocabulary.items())
 
 
 # Taggers
@@ -754,6 +795,7 @@ def test_the_command_line_publishes_and_shows(local_hub, api, tmp_path, clean_ho
     assert TOKEN not in done.stderr + done.stdout + wrong.stderr
 
 
+@pytest.mark.lane
 def test_a_missing_repo_error_is_a_kind_of_its_own():
     assert issubclass(RepoError, HubError)
     assert issubclass(AccessError, HubError)

@@ -110,14 +110,14 @@ def test_a_shard_missing_on_the_hub_is_named(local_hub):
 def test_rows_are_kept_private_and_again_is_no_commit(local_hub):
     import huggingface_hub
 
-    first = keep_rows(tagged(5), "me/kept")
-    again = keep_rows(tagged(5), "me/kept")
+    first = keep_rows(tagged(5), "me/kept-rows")
+    again = keep_rows(tagged(5), "me/kept-rows")
     assert again.commit == first.commit
     assert again.written == ()
-    assert huggingface_hub.HfApi().dataset_info("me/kept").private
+    assert huggingface_hub.HfApi().dataset_info("me/kept-rows").private
     assert "instag publish-dataset" in first.card
-    keep_rows(tagged(6), "me/kept")
-    assert len(pipeline.load("me/kept")) == 6
+    keep_rows(tagged(6), "me/kept-rows")
+    assert len(pipeline.load("me/kept-rows")) == 6
 
 
 def test_settings_of_taggers_that_are_not_what_their_name_says_are_refused(local_hub, clean_home):

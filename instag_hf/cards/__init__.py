@@ -21,7 +21,8 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 TAGGER_FACTS = Path(__file__).parents[1] / "data" / "tagger.json"
 CITATION = "arXiv 2308.07074"
 
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~]|^[#+\->]|^\d+(?=[.)]))")
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~]|^[#+\->])")
+_NUMBERED = re.compile(r"^(\d+)(?=[.)](\s|$))")  # the beginning of a list
 
 
 def tagger_facts() -> dict[str, Any]:
@@ -191,7 +192,7 @@ def tagger_notice(facts: Mapping[str, Any], *, name: str) -> str:
 
 def escape(text: object) -> str:
     """Make text of a dataset or a model mean itself in Markdown, on one line."""
-    marked = _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    marked = _NUMBERED.sub(r"\1\\", _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())))
     return marked.replace("&", "&amp;").replace("<", "&lt;")
 
 
