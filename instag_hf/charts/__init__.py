@@ -3,6 +3,7 @@
 Each picture is a function of a Report; the same report gives the same bytes.
 """
 
+import base64
 from typing import TYPE_CHECKING, NamedTuple
 
 from instag_hf.analysis import Report
@@ -11,7 +12,7 @@ from instag_hf.errors import MissingError
 if TYPE_CHECKING:
     from instag_hf.charts.canvas import Picture
 
-__all__ = ["Chart", "draw", "draw_pictures", "png"]
+__all__ = ["Chart", "address", "draw", "draw_pictures", "png"]
 
 
 class Chart(NamedTuple):
@@ -73,3 +74,8 @@ def png(picture: "Picture") -> bytes:
     from instag_hf.charts import canvas
 
     return canvas.png(picture)
+
+
+def address(svg: str) -> str:
+    """Make an image's address of a picture: as an image it can neither run a script nor load anything."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from instag_hf import __version__
+from instag_hf.cli.exploring import app
 from instag_hf.cli.lm import train_lm
 from instag_hf.cli.mtbench import mt_bench
 from instag_hf.cli.normalizing import normalize
@@ -58,7 +59,7 @@ def cli(debug: bool) -> None:
 _COMMANDS = (
     *(tag, normalize, show_report, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
     *(train_lm, mt_bench, publish_dataset, publish_normalizer, publish_model, card),
-    *(doctor, serve, prompt, demo, replies),
+    *(app, doctor, serve, prompt, demo, replies),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

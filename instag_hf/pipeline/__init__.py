@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from instag_hf.agreement import tag_f1
 from instag_hf.embeddings import MINILM, Embedder
 from instag_hf.errors import InputError, RowError
-from instag_hf.pipeline.files import check_target, load, save
+from instag_hf.pipeline.files import check_target, load, load_public, save
 from instag_hf.pipeline.stopping import CtrlC
 from instag_hf.replies import Reply, store
 from instag_hf.rows import ERROR, TAGS, check_columns, queries
@@ -18,7 +18,7 @@ from instag_hf.tagger import Columns, Row, Tagger, features
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["SAMPLE", "check_target", "evaluate", "failures", "load", "save", "tag"]
+__all__ = ["SAMPLE", "check_target", "evaluate", "failures", "load", "load_public", "save", "tag"]
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample.jsonl"
 
