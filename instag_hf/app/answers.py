@@ -9,7 +9,7 @@ from instag_hf import pipeline
 from instag_hf.app.shelf import Collection, Shelf
 from instag_hf.errors import InputError
 from instag_hf.rows import ERROR, NORMALIZED, TAGS
-from instag_hf.selection import GAIN, ROUND, Selection, choose_from, method_of
+from instag_hf.selection import GAIN, ROUND, Selection, check_n, choose_from, method_of
 from instag_hf.selection.comparing import Comparison, compare_in
 from instag_hf.selection.pool import Rules
 from instag_hf.tagger import Columns, Tagger
@@ -156,6 +156,7 @@ def select(shelf: Shelf, key: str, method: str, n: int, seed: int) -> Chosen:
     Raises:
         InputError: As in `instag_hf.select`.
     """
+    check_n(n)
     collection = shelf.get(key)
     tags = collection.tagged
     rules = Rules(column=tags.report.column, text_column=collection.query, seed=seed, mixed=True)
