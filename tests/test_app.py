@@ -221,7 +221,7 @@ def value(name):
 
 def shown(name):
     """What a table shows, as a reader sees it."""
-    return f"[...document.querySelectorAll('#{name} td')].map((each) => each.innerText.trim())"
+    return f"[...document.querySelectorAll('#{name} [role=gridcell]')].map((each) => each.innerText.trim())"
 
 
 @pytest.mark.slow
@@ -235,7 +235,7 @@ def test_type_click_read_and_download(address, tmp_path):
         page.click("#find textarea, #find input")
         page.type("onerror")
         page.wait(f"{shown('matches')}.length == 2")
-        page.click("#matches td [role=button], #matches td span", IMAGE)
+        page.click("#matches [role=gridcell] span", IMAGE)
         page.wait(f"{shown('rows')}.includes('sums; ' + {json.dumps(IMAGE)})")
         assert page.evaluate(value("tag")) == IMAGE
         assert page.evaluate("document.querySelectorAll('#rows img, #rows a, #matches img, #near a').length") == 0
@@ -280,6 +280,7 @@ def test_the_embedded_tagger_answers_and_tags_rows(tmp_path):
     ):
         page.open(address)
         page.wait(f"{shown('facts')}.includes('none: it is not tagged')")
+        page.wait("document.querySelector('#tag-rows')?.getClientRects().length")
         page.click("#tag-rows")
         page.wait(f"{shown('facts')}.some((each) => each.startsWith('the first 3 rows of'))")
         tab(page, "Tag")
