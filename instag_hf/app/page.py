@@ -193,7 +193,13 @@ def _browse(shelf: Shelf, key: gr.State, tab: gr.Tab) -> None:
 
     shown = {"fn": browse, "inputs": [key, tag, number], "outputs": [told, number, rows, near], **LOOK.line}
     gr.on(
-        [text.change, tab.select], search, [key, text], matches, api_name="tags", trigger_mode="always_last", **LOOK.line
+        [text.change, tab.select],
+        search,
+        [key, text],
+        matches,
+        api_name="tags",
+        trigger_mode="always_last",
+        **LOOK.line,
     )
     for table in (matches, near):
         table.select(picked, None, [tag, number], api_visibility="private", **LOOK.line).then(

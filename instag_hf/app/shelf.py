@@ -17,7 +17,7 @@ from instag_hf.charts.explorer import ranked, shortened
 from instag_hf.errors import InputError, MissingError, RowError
 from instag_hf.rows import ADDED, NORMALIZED, TAGS, find_shape, queries
 from instag_hf.rows.columns import TagColumn
-from instag_hf.selection.pool import Pool, Rules, read_pool
+from instag_hf.selection.pool import Pool, Rules, counts_of, read_pool
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -77,9 +77,7 @@ class Tags:
 
     def neighbours(self, tag: str) -> list[tuple[str, int]]:
         """Find the tags that share the most rows with one, and how many."""
-        shared = np.zeros(len(self.column.names), np.int64)
-        for row in self.rows_of(tag):
-            shared[self.column.codes[self.column.starts[row] : self.column.starts[row + 1]]] += 1
+        shared = counts_of(self.column, self.rows_of(tag))
         shared[self.place.get(tag, [])] = 0
         order = np.argsort(-shared, kind="stable")[:NEIGHBOURS]
         return [(self.column.names[code], int(shared[code])) for code in order if shared[code]]
