@@ -42,6 +42,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/tagging.py
 	$(BIN)/python benchmarks/selecting.py
 	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/app.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

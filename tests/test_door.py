@@ -18,6 +18,7 @@ HEAVY = (
     "numpy",
     "pyarrow",
     "matplotlib",
+    "gradio",
 )
 
 
@@ -40,6 +41,7 @@ def help_of(*words):
         pytest.param(help_of("report"), id="report help"),
         pytest.param(help_of("train-lm"), id="train-lm help"),
         pytest.param(help_of("mt-bench"), id="mt-bench help"),
+        pytest.param(help_of("app"), id="app help"),
     ],
 )
 def test_door_loads_nothing_heavy(code):

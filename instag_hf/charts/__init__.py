@@ -13,7 +13,7 @@ from instag_hf.errors import MissingError
 if TYPE_CHECKING:
     from instag_hf.charts.canvas import Picture
 
-__all__ = ["Chart", "Charts", "draw", "draw_pictures", "png"]
+__all__ = ["Chart", "Charts", "address", "draw", "draw_pictures", "png"]
 
 
 class Chart(NamedTuple):
@@ -44,8 +44,7 @@ class Charts(list[Chart]):
 
 
 def _image(chart: Chart) -> str:
-    source = b64encode(chart.svg.encode()).decode()
-    return f'<img alt="{escape(chart.alt)}" src="data:image/svg+xml;base64,{source}" />'
+    return f'<img alt="{escape(chart.alt)}" src="{address(chart.svg)}" />'
 
 
 def draw(report: Report) -> Charts:
@@ -88,3 +87,8 @@ def png(picture: "Picture") -> bytes:
     from instag_hf.charts import canvas
 
     return canvas.png(picture)
+
+
+def address(svg: str) -> str:
+    """Make an image's address of a picture: as an image it can neither run a script nor load anything."""
+    return "data:image/svg+xml;base64," + b64encode(svg.encode()).decode()

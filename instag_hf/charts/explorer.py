@@ -82,7 +82,7 @@ def explore(
             f"page: expected the data of the report, {report.total.rows:,} rows with {report.total.tags:,} tags, "
             f"found {found[0]:,} with {found[1]:,}. Give both the same data and the same arguments."
         )
-    tags = _ranked(rows.tags)
+    tags = ranked(rows.tags)
     listed = _listed(tags)
     parts, part = _parts(report, rows)
     values = {
@@ -113,7 +113,7 @@ def _size(text: str) -> int:
     return len(dumped(text).encode())
 
 
-def _ranked(column: TagColumn) -> TagColumn:
+def ranked(column: TagColumn) -> TagColumn:
     """Number tags by their rows, most first, in the order of the alphabet where they are equal."""
     counts = column.counts.tolist()
     order = sorted(range(len(counts)), key=lambda code: (-counts[code], column.names[code]))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from instag_hf import __version__
 from instag_hf.analysis import Report
 from instag_hf.analysis.reading import Asked
-from instag_hf.charts import Chart
+from instag_hf.charts import Chart, address
 from instag_hf.charts.explorer import EXAMPLES, NAME, QUERY, dumped, explore, shortened
 from instag_hf.errors import InputError
 
@@ -58,7 +58,7 @@ def render_page(
         InputError: The data is not what the report was made of.
     """
     asked = Asked(column=report.column, by=by, query=query, turns=turns, mixed=True)
-    pictures = [{"title": each.title, "alt": each.alt, "source": _source(each.svg)} for each in charts]
+    pictures = [{"title": each.title, "alt": each.alt, "source": address(each.svg)} for each in charts]
     room = MOST_TEXT_BYTES - sum(len(picture["source"]) for picture in pictures)
     explorer = explore(report, data, asked=asked, most_text_bytes=room)
     values = {**explorer.values, "sizes": [part.rows - part.failed for part in report.parts.values()]}
@@ -93,11 +93,6 @@ def write_page(text: str, target: str | Path) -> Path:
     except OSError as error:
         raise InputError(f"page: could not write {target}: {error}. Choose another place.") from error
     return path
-
-
-def _source(svg: str) -> str:
-    """Make an image's address of a picture: as an image it can neither run a script nor load anything."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 def _render(**facts: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from instag_hf import __version__
+from instag_hf.cli.exploring import app
 from instag_hf.cli.lm import train_lm
 from instag_hf.cli.mtbench import mt_bench
 from instag_hf.cli.normalizing import normalize
@@ -59,7 +60,7 @@ def cli(debug: bool) -> None:
 _COMMANDS = (
     *(tag, merge, normalize, show_report, select, compare, check_quality, compare_tags, train_tagger, eval_tagger),
     *(train_lm, mt_bench, publish_dataset, publish_normalizer, publish_model, card),
-    *(run, rerun, doctor, serve, prompt, demo, replies),
+    *(run, rerun, app, doctor, serve, prompt, demo, replies),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -1,6 +1,7 @@
 """Datasets in and out: local files of any usual format, folders, the Hub; what is written is whole or not there."""
 
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 READERS = {"parquet": "parquet", "jsonl": "json", "json": "json", "csv": "csv", "arrow": "arrow"}
 WRITERS = ("parquet", "jsonl", "csv")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+MOST_PUBLIC_BYTES = 2_000_000_000
 
 
 def load(source: str, *, split: str | None = None, limit: int | None = None) -> "Dataset":
@@ -36,6 +39,41 @@ def load(source: str, *, split: str | None = None, limit: int | None = None) -> 
     if not len(dataset):
         raise InputError(f"input: expected rows in {source}, found none.")
     return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
+
+
+def load_public(source: str, *, split: str | None = None) -> "Dataset":
+    """Load a dataset that everybody may read: from the Hub without a token, and never a file of this machine.
+
+    For names that strangers give.
+
+    Args:
+        source: The id of a public dataset on the Hub, with its owner.
+        split: Which split, where there are several.
+
+    Raises:
+        InputError: There is no such public dataset or split, it is larger than `MOST_PUBLIC_BYTES`, or it has no row.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # `datasets` takes any name that is there for a folder, and a dataset that it once loaded from its cache.
+    if not HUB_ID.fullmatch(source) or Path(source).exists():
+        raise InputError(f"input: expected the id of a dataset on the Hub, such as owner/name, found {source!r}.")
+    try:
+        info = HfApi(token=False).dataset_info(source, files_metadata=True)
+    except (HfHubHTTPError, ConnectionError) as error:
+        told = str(error).strip().splitlines()[-1]
+        raise InputError(f"input: expected a public dataset on the Hub, found {source!r}: {told}") from error
+    size = sum(file.size or 0 for file in info.siblings or ())
+    if size > MOST_PUBLIC_BYTES or info.gated:
+        found = "a gated one" if info.gated else f"{size:,}"
+        raise InputError(
+            f"input: expected a public dataset of at most {MOST_PUBLIC_BYTES:,} bytes, found {found}: {source}."
+        )
+    dataset = _one_split(load_hub(source, token=False), source, split)
+    if not len(dataset):
+        raise InputError(f"input: expected rows in {source}, found none.")
+    return dataset
 
 
 def save(dataset: "Dataset", target: str) -> Path:
@@ -173,8 +211,12 @@ def _load_local(path: Path) -> object:
         raise InputError(f"input: could not read {path} as {kind}: {error.__cause__ or error}") from error
 
 
-def load_hub(source: str) -> object:
+def load_hub(source: str, *, token: bool | None = None) -> object:
     """Load all splits of a dataset on the Hub, with the settings of their taggers, where it keeps those.
+
+    Args:
+        source: The dataset's id, perhaps with `@revision`.
+        token: `False` for what everybody may read, whose settings are left where they are.
 
     Raises:
         InputError: There is no such dataset, or it cannot be reached.
@@ -184,8 +226,8 @@ def load_hub(source: str) -> object:
 
     name, _, revision = source.partition("@")
     try:
-        found = datasets.load_dataset(name, revision=revision or None)
-        if any(TAGGER in columns for columns in found.column_names.values()):
+        found = datasets.load_dataset(name, revision=revision or None, token=token)
+        if token is not False and any(TAGGER in columns for columns in found.column_names.values()):
             from instag_hf.hub.working import learn_taggers
 
             learn_taggers(name, revision=revision or None)

@@ -182,9 +182,19 @@ def compare(
     if not seeds:
         raise InputError("compare: expected one seed or more, found none.")
     chosen = [method_of(method) for method in methods]
-    chosen += [control for control in (Random(), Longest()) if control not in chosen]
     columns = getattr(ds, "column_names", None) or []
     pool = read_pool(ds, rules, lengths=True, sources=rules.source_column in columns)
+    return compare_in(pool, n, chosen, seeds, rules=rules)
+
+
+def compare_in(pool: Pool, n: int, methods: Iterable[Method], seeds: Sequence[int], *, rules: Rules) -> Comparison:
+    """Compare as `compare` does what several methods choose of a pool that was read already, with lengths.
+
+    Raises:
+        InputError: No row can be chosen.
+    """
+    chosen = list(methods)
+    chosen += [control for control in (Random(), Longest()) if control not in chosen]
     typical = _typical(pool)
     runs = [
         [
