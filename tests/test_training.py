@@ -57,6 +57,9 @@ def test_training_lowers_the_loss_and_records_everything(base, tmp_path):
     assert "/tmp" not in json.dumps(written)
     for name in ("adapter/adapter_model.safetensors", "tagger.gguf", "merged/model.safetensors"):
         assert (tmp_path / "out" / name).is_file()
+    adapter = tmp_path / "out" / "adapter"
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny.gguf"
+    assert not (adapter / "README.md").exists()
 
 
 def test_a_finished_or_another_training_in_the_folder_is_refused(base, tmp_path):

@@ -91,6 +91,7 @@ def base_name(base: str) -> str:
 
 def name_base(adapter: Path, base: str) -> None:
     """Write into an adapter what it is put on: a Hub id or a folder; a GGUF file's folder would tell others nothing."""
+    (adapter / "README.md").unlink(missing_ok=True)  # names that folder too, and says nothing of the data
     path = adapter / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_name(base) if base.endswith(".gguf") else base or embedded.BASE_REPO

@@ -26,6 +26,7 @@ from instag_hf.training.runs import (
     digest,
     load_base,
     log_of,
+    name_base,
     need_packages,
     prepare,
     record,
@@ -221,6 +222,7 @@ def _save(model: Any, tokenizer: "PreTrainedTokenizerBase", job: Job) -> None:
 
         if "adapter" in job.formats:
             model.save_pretrained(job.output / ADAPTER)
+            name_base(job.output / ADAPTER, job.base)
         if "gguf" in job.formats:
             matrices = dict(lora_matrices(peft.get_peft_model_state_dict(model)))
             save_gguf(matrices, model.peft_config["default"].lora_alpha, model.config, job.output / GGUF)
