@@ -175,7 +175,7 @@ def test_a_file_of_questions_is_excluded(tagged, tmp_path):
     ],
 )
 def test_limits_are_read(given, bounds):
-    assert selecting._bounds("--per-tag", tuple(given)) == bounds
+    assert selecting.bounds("--per-tag", tuple(given)) == bounds
 
 
 @pytest.mark.parametrize("given", [["many"], ["5", "math=3"], ["math="], ["math=..5"], ["math=5...6"]])
