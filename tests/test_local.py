@@ -31,6 +31,7 @@ def answers(engine, requests):
     return asyncio.run(all_of_them())
 
 
+@pytest.mark.slow
 def test_a_batch_answers_as_each_alone_does(tiny, clean_home):
     prompts = ["one", "two words and more", "three " * 20, "x"]
     alone = []
