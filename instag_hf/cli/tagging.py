@@ -33,22 +33,32 @@ def tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which rows of INPUT are tagged, and what of them."""
+    options = [
+        click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning."),
+        click.option("--split", help="Which split, where INPUT has several."),
+        click.option("--column", help="The column that holds the query; found by its name if not given."),
+        click.option(
+            "--turns",
+            type=click.Choice(["all", "first", "last"]),
+            default="all",
+            show_default=True,
+            help="Which user turns of a conversation are tagged.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", required=True, help="A .parquet, .jsonl, .jsonl.gz or .csv file, else a folder.")
-@click.option("--limit", type=click.IntRange(min=1), help="Tag only this many rows from the beginning.")
 @click.option(
     "--shard", help="Tag one of equal parts, such as 0/4, the first of four, into a .parquet file of its own."
 )
-@click.option("--split", help="Which split, where INPUT has several.")
-@click.option("--column", help="The column that holds the query; found by its name if not given.")
-@click.option(
-    "--turns",
-    type=click.Choice(["all", "first", "last"]),
-    default="all",
-    show_default=True,
-    help="Which user turns of a conversation are tagged.",
-)
+@reading_options
 @tagger_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT and instag_* columns that are there already.")
 def tag(

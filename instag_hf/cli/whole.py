@@ -10,7 +10,7 @@ import click
 from instag_hf.cli.normalizing import funnel, vocabulary_options, with_steps
 from instag_hf.cli.selecting import METHODS, SETTINGS, bounds, limits_options, method_of
 from instag_hf.cli.shown import command_line, table
-from instag_hf.cli.tagging import make_tagger, tag_all, tagger_options
+from instag_hf.cli.tagging import make_tagger, reading_options, tag_all, tagger_options
 from instag_hf.rows import fit
 
 if TYPE_CHECKING:
@@ -33,16 +33,7 @@ def method_options(command: Any) -> Any:
 @click.command("run")
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", required=True, help="The folder for all that is made.")
-@click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning.")
-@click.option("--split", help="Which split, where INPUT has several.")
-@click.option("--column", help="The column that holds the query; found by its name if not given.")
-@click.option(
-    "--turns",
-    type=click.Choice(["all", "first", "last"]),
-    default="all",
-    show_default=True,
-    help="Which user turns of a conversation are tagged.",
-)
+@reading_options
 @tagger_options
 @click.option("--vocabulary", help="Apply this vocabulary, a folder or a Hub id, instead of fitting one.")
 @vocabulary_options
