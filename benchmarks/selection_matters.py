@@ -62,7 +62,7 @@ def held_out_rows(told):
     if not path.is_file():
         with gzip.open(told.held_out, "rt", encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
-        rows = [row for row in rows if "alpaca" not in str(row.get("source")).lower() and read_talks([row])[0]]
+        rows = [row for row in rows if "alpaca" not in str(row.get("source")).lower() and read_talks([row]).found]
         drawn = Dataset.from_list(rows).shuffle(seed=0).select(range(told.eval))
         pipeline.save(drawn.select_columns(["messages", "source"]), str(path))
     return pipeline.load(str(path))

@@ -84,6 +84,7 @@ TAGLM = {
     "rows_cut": 12,
     "rows_too_long": 3,
     "left_out": {"no answer": 4, "<b>*x*</b>": 1},
+    "turns_dropped": 1234,
     "sources": [{"source": "a", "license": "MIT", "rows": 5000}, {"source": "b", "license": "", "rows": 1000}],
     "eval_rows": 300,
     "eval_loss_before": 1.5,
@@ -118,6 +119,7 @@ def test_a_taglm_card_states_its_scores_its_failures_and_its_control():
     assert "No control was trained" not in card
     assert "| not stated | 1,000 |" in card
     assert r"Left out: 1 rows (&lt;b>\*x\*&lt;/b>)." in card
+    assert "Dropped: 1,234 turns before the first query or after the last answer." in card
     data = yaml.safe_load(card.split("---")[1])
     (metric,) = data["model-index"][0]["results"][0]["metrics"]
     assert metric["value"] == 6.5

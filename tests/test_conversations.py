@@ -52,7 +52,7 @@ ASKED = ("user", "assistant")
     ],
 )
 def test_a_conversation_is_read_from_every_shape(row, turns):
-    assert conversation(row) == tuple(Turn(ASKED[at % 2], text) for at, text in enumerate(turns))
+    assert conversation(row).turns == tuple(Turn(ASKED[at % 2], text) for at, text in enumerate(turns))
 
 
 def messages(*turns):
@@ -61,8 +61,9 @@ def messages(*turns):
 
 def test_what_teaches_nothing_is_left_out_and_a_system_turn_is_kept():
     row = messages(("system", "Be kind."), ("assistant", "Welcome"), ("user", "a"), ("assistant", "b"), ("user", "c"))
-    assert conversation(row) == (Turn("system", "Be kind."), Turn("user", "a"), Turn("assistant", "b"))
-    assert conversation(messages(("system", ""), ("user", "a"), ("assistant", "b")))[0].role == "user"
+    assert conversation(row) == ((Turn("system", "Be kind."), Turn("user", "a"), Turn("assistant", "b")), 2)
+    silent = conversation(messages(("system", ""), ("user", "a"), ("assistant", "b")))
+    assert (silent.turns[0].role, silent.dropped) == ("user", 0)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +101,16 @@ def test_a_dataset_without_answers_is_refused():
 
 def test_rows_that_teach_nothing_are_counted_by_reason():
     rows = [
-        messages(("user", "a"), ("assistant", "b")) | {"source": "mine", "instag_error": "parse: no tags"},
+        messages(("assistant", "Hi"), ("user", "a"), ("assistant", "b"), ("user", "c"))
+        | {"source": "mine", "instag_error": "parse: no tags"},
         messages(("user", "a")),
         messages(("user", "a"), ("tool", "b")),
         messages(("user", "c")),
     ]
-    talks, left_out = read_talks(rows)
+    talks, left_out, dropped = read_talks(rows)
     assert talks == [Talk((Turn("user", "a"), Turn("assistant", "b")), "mine", "")]
     assert left_out == {"no answer": 2, "turns of others than user and assistant": 1}
+    assert dropped == 2  # of the row that is kept
 
 
 # Tokens

@@ -121,3 +121,5 @@ def _told(facts: Mapping[str, Any]) -> Iterator[str]:
     left_out |= {"row too long": facts["rows_too_long"]} if facts["rows_too_long"] else {}
     for what, count in left_out.items():
         yield f"left out: {what}, {count:,}"
+    if facts["turns_dropped"]:
+        yield f"dropped: turns before the first query or after the last answer, {facts['turns_dropped']:,}"

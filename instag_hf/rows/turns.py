@@ -18,6 +18,13 @@ class Turn(NamedTuple):
     text: str
 
 
+class Conversation(NamedTuple):
+    """Turns to learn from, and how many at either end were dropped because they teach nothing."""
+
+    turns: tuple[Turn, ...]
+    dropped: int = 0
+
+
 def find_reply(columns: Iterable[str], column: str | None = None, reply: str | None = None) -> str | None:
     """Find the column that answers the query; `None` where a conversation holds its own answers.
 
@@ -43,11 +50,11 @@ def find_reply(columns: Iterable[str], column: str | None = None, reply: str | N
     return known
 
 
-def conversation(row: Mapping[str, Any], *, column: str | None = None, reply: str | None = None) -> tuple[Turn, ...]:
+def conversation(row: Mapping[str, Any], *, column: str | None = None, reply: str | None = None) -> Conversation:
     r"""Take a conversation out of a row: perhaps a system turn, then user and assistant in turn, the assistant last.
 
-    As in FastChat, an assistant's turn before the first user's is left out; so is a user's after the last answer,
-    which teaches nothing.
+    As in FastChat, an assistant's turn before the first user's is dropped; so is a user's after the last answer, which
+    teaches nothing. Both are counted.
 
     Args:
         row: One row of a dataset.
@@ -59,7 +66,7 @@ def conversation(row: Mapping[str, Any], *, column: str | None = None, reply: st
         RowError: The row holds no such conversation; the message begins with what is the matter.
 
     Example:
-        >>> conversation({"instruction": "Add.", "input": "1, 2", "output": "3"})
+        >>> conversation({"instruction": "Add.", "input": "1, 2", "output": "3"}).turns
         (Turn(role='user', text='Add.\n1, 2'), Turn(role='assistant', text='3'))
     """
     answer = find_reply(row, column, reply)
@@ -85,8 +92,9 @@ def _turn(turn: object, place: int, column: str) -> Turn:
     return Turn(known, clean(said(turn, where)).strip())
 
 
-def _in_turn(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+def _in_turn(turns: Sequence[Turn]) -> Conversation:
     system, rest = (list(turns[:1]), list(turns[1:])) if turns and turns[0].role == "system" else ([], list(turns))
+    whole = len(rest)
     while rest and rest[0].role == "assistant":
         rest.pop(0)
     while rest and rest[-1].role == "user":
@@ -97,4 +105,4 @@ def _in_turn(turns: Sequence[Turn]) -> tuple[Turn, ...]:
         raise RowError("turns out of order: expected user and assistant in turn")
     if not all(turn.text for turn in rest):
         raise RowError("an empty turn")
-    return (*(turn for turn in system if turn.text), *rest)
+    return Conversation((*(turn for turn in system if turn.text), *rest), whole - len(rest))

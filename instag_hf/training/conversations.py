@@ -39,6 +39,14 @@ class Talk(NamedTuple):
     license: str = ""
 
 
+class Talks(NamedTuple):
+    """What rows held: conversations, rows left out by what is the matter, and turns dropped at conversations' ends."""
+
+    found: list[Talk]
+    left_out: Counter[str]
+    turns_dropped: int
+
+
 class Taught(NamedTuple):
     """Token ids of a conversation, and labels of the same length: the ids that are taught, -100 elsewhere."""
 
@@ -59,10 +67,8 @@ class Prepared(NamedTuple):
     too_long: int
 
 
-def read_talks(
-    rows: Iterable[Mapping[str, Any]], *, column: str | None = None, reply: str | None = None
-) -> tuple[list[Talk], Counter[str]]:
-    """Take conversations out of rows, and count the rows that hold none by what is the matter.
+def read_talks(rows: Iterable[Mapping[str, Any]], *, column: str | None = None, reply: str | None = None) -> Talks:
+    """Take conversations out of rows, and count what cannot be learnt from: rows and, at their ends, turns.
 
     Args:
         rows: Rows of any shape that the rows room understands, with answers.
@@ -72,16 +78,17 @@ def read_talks(
     Raises:
         InputError: A column is missing.
     """
-    found, left_out = [], Counter[str]()
+    found, left_out, dropped = list[Talk](), Counter[str](), 0
     for row in rows:
         told = {name: value for name, value in row.items() if name != ERROR}
         try:
-            turns = conversation(told, column=column, reply=reply)
+            read = conversation(told, column=column, reply=reply)
         except RowError as error:
             left_out[str(error).partition(":")[0]] += 1
         else:
-            found.append(Talk(turns, str(row.get("source") or ""), str(row.get("license") or "")))
-    return found, left_out
+            found.append(Talk(read.turns, str(row.get("source") or ""), str(row.get("license") or "")))
+            dropped += read.dropped
+    return Talks(found, left_out, dropped)
 
 
 def check_template(template: str) -> None:

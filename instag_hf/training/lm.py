@@ -195,14 +195,16 @@ def _train(job: LMJob) -> dict[str, Any]:
     import transformers
 
     settings = job.settings
-    talks, left_out = read_talks(job.rows, column=job.column, reply=job.reply)
-    held_out, held_out_left = read_talks(job.eval_rows or [], column=job.column, reply=job.reply)
-    _check(talks, settings)
-    facts = _facts(talks, job) | {
-        "left_out": dict(left_out),
-        "eval_rows": len(held_out),
-        "eval_left_out": dict(held_out_left),
-        "eval_sha256": digest(held_out),
+    read = read_talks(job.rows, column=job.column, reply=job.reply)
+    held_out = read_talks(job.eval_rows or [], column=job.column, reply=job.reply)
+    _check(read.found, settings)
+    facts = _facts(read.found, job) | {
+        "left_out": dict(read.left_out),
+        "turns_dropped": read.turns_dropped,
+        "eval_rows": len(held_out.found),
+        "eval_left_out": dict(held_out.left_out),
+        "eval_turns_dropped": held_out.turns_dropped,
+        "eval_sha256": digest(held_out.found),
     }
     resume = prepare(job.output, facts, again=True)
     if (done := known(job.output)) is not None:
@@ -210,8 +212,8 @@ def _train(job: LMJob) -> dict[str, Any]:
     transformers.set_seed(settings.seed)
     model, tokenizer = load_base(job.base, exact=not settings.rank)
     set_template(tokenizer, settings.template)
-    taught = teach_all(talks, tokenizer, settings.max_tokens)
-    watched = teach_all(held_out, tokenizer, settings.max_tokens)
+    taught = teach_all(read.found, tokenizer, settings.max_tokens)
+    watched = teach_all(held_out.found, tokenizer, settings.max_tokens)
     rows = up_to(taught.rows, settings.total_tokens, settings.seed) if settings.total_tokens else taught.rows
     if not rows:
         raise InputError("train: no row has an answer within max_tokens and total_tokens. Raise them.")
