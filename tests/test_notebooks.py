@@ -46,15 +46,21 @@ def test_a_cell_that_needs_a_key_says_so_and_so_do_the_words_before_it(name):
             assert "needs a token" in before.source
 
 
-def execute(name, folder):
+@pytest.fixture
+def execute(tmp_path, capsys):
     """Run a notebook as a user does; print the seconds, and return its outputs cell by cell."""
-    notebook = read(name)
-    started = time.monotonic()
-    nbclient.NotebookClient(
-        notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    ).execute()
-    sys.stdout.write(f"{name}: {time.monotonic() - started:.1f} s\n")
-    return [cell.outputs for cell in code_of(notebook)]
+
+    def run(name):
+        notebook = read(name)
+        started = time.monotonic()
+        nbclient.NotebookClient(
+            notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        ).execute()
+        with capsys.disabled():
+            sys.stdout.write(f"\n{name}: {time.monotonic() - started:.1f} s\n")
+        return [cell.outputs for cell in code_of(notebook)]
+
+    return run
 
 
 def images(outputs):
@@ -75,8 +81,8 @@ def small(clean_home, monkeypatch):
 
 
 @pytest.mark.slow
-def test_tag_and_explore_runs(small, tmp_path):
-    outputs = execute("tag_and_explore", tmp_path)
+def test_tag_and_explore_runs(small, tmp_path, execute):
+    outputs = execute("tag_and_explore")
     assert outputs[0] == []  # installed already
     assert images(outputs) == 4
     assert "<table" in outputs[2][-1].data["text/html"]
@@ -85,23 +91,23 @@ def test_tag_and_explore_runs(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_select_and_publish_runs_and_publishes_nothing_in_its_dry_run(small, tmp_path, local_hub):
-    outputs = execute("select_and_publish", tmp_path)
+def test_select_and_publish_runs_and_publishes_nothing_in_its_dry_run(small, execute, local_hub):
+    outputs = execute("select_and_publish")
     assert images(outputs) >= 5
     assert "files of " in text(outputs[-1:])
     assert not local_hub.seen("commit")
 
 
 @pytest.mark.slow
-def test_select_and_publish_runs_without_a_token(small, tmp_path, monkeypatch):
+def test_select_and_publish_runs_without_a_token(small, execute, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert text(execute("select_and_publish", tmp_path)[-1:]) == "no token, so nothing is published\n"
+    assert text(execute("select_and_publish")[-1:]) == "no token, so nothing is published\n"
 
 
 @pytest.mark.slow
-def test_train_a_tagger_runs(small, tmp_path, local_hub):
-    outputs = execute("train_a_tagger", tmp_path)
+def test_train_a_tagger_runs(small, tmp_path, execute, local_hub):
+    outputs = execute("train_a_tagger")
     assert images(outputs) == 1
     assert "after 8 steps" in text(outputs)
     assert "files of " in text(outputs[-1:])
