@@ -6,7 +6,7 @@ LANE := .lane
 DATA ?=
 LIMIT ?=
 
-.PHONY: demo test test-all lanes docs lint bench clean
+.PHONY: demo test test-all coverage lanes docs lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/instag demo -o out $(if $(DATA),--data $(DATA)) $(if $(LIMIT),--limit $(LIMIT))
@@ -16,6 +16,13 @@ test: lint
 
 test-all: lint lanes docs
 	$(BIN)/python -m pytest -q --durations=15
+
+# Which lines of the package no test runs; other processes of the tests count too.
+coverage: $(VENV)/.dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 # The package text-generation needs an older Hub library, so what uses it is tested in an environment of its own.
 lanes: $(LANE)/.installed
@@ -68,4 +75,4 @@ $(LANE)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LANE) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LANE) out build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
