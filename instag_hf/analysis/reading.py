@@ -105,7 +105,9 @@ def texts_of(data: Any, asked: Asked) -> Iterator[list[list[str]]]:
     """Take the queries out of a dataset, batch by batch; a row whose query cannot be read has none."""
     names = _names(data)
     shape = _shape(names, asked)
-    if shape is None:
+    if shape is None:  # its rows count all the same, or those of the dataset after it would have the wrong numbers
+        for batch in _batches(data, names[:1]):
+            yield [[]] * len(batch[names[0]])
         return
     for batch in _batches(data, [shape.column, *shape.context]):
         counts, texts = _read_texts(batch, shape, asked)
