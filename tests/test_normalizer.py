@@ -203,8 +203,16 @@ def test_failed_rows_get_no_tags(normalizer):
 def test_a_missing_column_is_refused_with_the_names_found(normalizer):
     with pytest.raises(InputError, match=r'expected a column "instag_tags" of tag lists, found columns \[\'query\'\]'):
         normalizer.normalize({"query": "hi"})
-    with pytest.raises(InputError, match="expected lists of texts"):
-        normalizer.normalize({"instag_tags": "python"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["python", 5, float("nan"), {"python": 1}, [1, 2], [["python"], 5], [["python"], "c"], [["python", None]]],
+    ids=repr,
+)
+def test_what_is_no_list_of_texts_is_refused(normalizer, value):
+    with pytest.raises(InputError, match='expected lists of texts in "instag_tags", found'):
+        normalizer.normalize({"instag_tags": value})
 
 
 def test_the_map_cache_finds_the_same_normalizer_and_no_other(normalizer, tmp_path):
