@@ -225,6 +225,12 @@ def test_streams_splits_and_parquet_types_report_the_same(rows):
     assert report(classes, by="source").to_dict() == wanted
 
 
+def test_a_row_without_a_class_is_of_no_part():
+    data = Dataset.from_dict({"instag_tags": [["a"], ["b"]], "label": [0, -1]})
+    found = report(data.cast_column("label", ClassLabel(names=["x"])), by="label")
+    assert list(found.parts) == ["(none)", "x"]
+
+
 def test_disjoint_datasets_recall_nothing_of_each_other():
     found = report({"a": [["math"], ["math", "sums"]], "b": [["law"]]})
     assert found.recall == {"a": {"a": 1.0, "b": 0.0}, "b": {"a": 0.0, "b": 1.0}}
@@ -414,6 +420,11 @@ NORMAL = Dataset.from_dict({"instag_tags": [["a"]], "instag_normalized": [["a"]]
             lambda: report(Dataset.from_dict({"tags": [["a"]] * 201, "id": list(range(201))}), column="tags", by="id"),
             'expected at most 200 different values in "id"',
             id="parts",
+        ),
+        pytest.param(
+            lambda: report(PLAIN, column="tags", by="tags"),
+            r'expected one value a row in "tags", found .*a',
+            id="lists",
         ),
         pytest.param(
             lambda: report(NORMAL.add_column("instag_turns", ["x"])),

@@ -104,6 +104,13 @@ def test_the_chart_is_a_picture(ending, tmp_path):
     assert head.startswith(b"\x89PNG") if ending == "png" else b"<svg" in path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["chart.doc", "no folder/chart.png"])
+def test_a_chart_that_cannot_be_written_is_told(name, tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(InputError, match=r"compare: could not write .*\. Choose another ending or place\."):
+        instag.compare(small_pool(), 2, seeds=(0,)).chart(tmp_path / name)
+
+
 def test_without_matplotlib_the_remedy_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingError, match=r'pip install "instag-hf\[report\]"'):

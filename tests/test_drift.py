@@ -61,6 +61,8 @@ def test_only_the_most_frequent_changes_are_named():
 @pytest.mark.parametrize(
     ("after", "message"),
     [
+        pytest.param([["a"], ["b"]], "expected two Datasets, found list. Take one split of each", id="lists"),
+        pytest.param(side([["a"]]).to_iterable_dataset(), "expected two Datasets, found IterableDataset", id="stream"),
         pytest.param(side([["a"]]), "expected the same rows twice, found 2 and 1", id="fewer"),
         pytest.param(
             side([["a"], ["a"]]).select([1, 0]), "expected the same queries .* another one in row 0", id="order"

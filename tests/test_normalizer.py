@@ -203,8 +203,16 @@ def test_failed_rows_get_no_tags(normalizer):
 def test_a_missing_column_is_refused_with_the_names_found(normalizer):
     with pytest.raises(InputError, match=r'expected a column "instag_tags" of tag lists, found columns \[\'query\'\]'):
         normalizer.normalize({"query": "hi"})
-    with pytest.raises(InputError, match="expected lists of texts"):
-        normalizer.normalize({"instag_tags": "python"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["python", 5, float("nan"), {"python": 1}, [1, 2], [["python"], 5], [["python"], "c"], [["python", None]]],
+    ids=repr,
+)
+def test_what_is_no_list_of_texts_is_refused(normalizer, value):
+    with pytest.raises(InputError, match='expected lists of texts in "instag_tags", found'):
+        normalizer.normalize({"instag_tags": value})
 
 
 def test_the_map_cache_finds_the_same_normalizer_and_no_other(normalizer, tmp_path):
@@ -303,6 +311,12 @@ def set_cell(column, row, value):
         ("vocabulary.json", lambda v: v.pop("python"), r"tags.parquet: row \d+ \('python'\): canonical: expected a tag of"),
         ("normalizer.json", lambda v: v.update(format=9), "normalizer.json: format: expected 1, found '9'"),
         ("normalizer.json", lambda v: v.update(rows="x"), "normalizer.json: rows: expected a whole number"),
+        ("normalizer.json", lambda v: v.update(rows=-1), "normalizer.json: rows: expected a whole number from 0 on"),
+        ("normalizer.json", lambda v: v.update(failed={"row": "x"}), "normalizer.json: failed: row: expected a whole number"),
+        ("normalizer.json", lambda v: v["funnel"][2].update(tags=True), "funnel, step 2: expected a name and whole numbers"),
+        ("normalizer.json", lambda v: v["settings"].update(column=5), "settings: .*expected column to be a text, found 5"),
+        ("normalizer.json", lambda v: v["settings"].update(embedder={}), "settings: .*expected embedder to be a text"),
+        ("normalizer.json", lambda v: v["settings"].update(guards="no"), "settings: .*expected guards to be true or false"),
         ("normalizer.json", lambda v: v["settings"].update(min_count=0), "normalizer.json: settings: .*min_count"),
         ("normalizer.json", lambda v: v["settings"].update(typo=1), "normalizer.json: settings: expected the fields"),
         ("normalizer.json", lambda v: v["funnel"][2].pop("tags"), "normalizer.json: funnel, step 2: expected the fields"),
@@ -394,6 +408,16 @@ def test_an_untouched_review_changes_nothing(normalizer, tmp_path):
     assert normalizer.apply_review(normalizer.review(tmp_path / "review.csv")) == normalizer
 
 
+def test_an_untouched_review_keeps_the_spaces_of_raw_tags(tmp_path):
+    normalizer = TagNormalizer.fit([[" math", "sums "]] * 3, steps=("frequency",), min_count=1)
+    assert normalizer.apply_review(normalizer.review(tmp_path / "review.csv")) == normalizer
+
+
+def test_a_review_that_cannot_be_written_is_told(normalizer, tmp_path):
+    with pytest.raises(InputError, match=r"review: could not write .*\. Choose another place\."):
+        normalizer.review(tmp_path)
+
+
 def test_an_edited_review_is_applied(normalizer, tmp_path):
     path = normalizer.review(tmp_path / "review.csv")
     text = path.read_text()
@@ -419,10 +443,12 @@ def test_a_review_runs_nothing_in_a_spreadsheet(tmp_path):
         ("tag,canonical\nnope,c\n", "line 2: expected a tag of the fit data, found 'nope'"),
         ("tag,canonical\nc,c\nc,c\n", "line 3: expected each tag once, found 'c' again"),
         ("tag,canonical\nc\n", "line 2: expected 2 cells, found fewer"),
+        ("tag,canonical\nc," + "x" * 200_000, "expected CSV after line 1, found field larger than field limit"),
+        ("tag,canonical\né,c\n", "expected UTF-8, found something else in byte 14. Save it as CSV in UTF-8 again"),
     ],
 )
 def test_a_wrong_review_is_refused_with_the_line(normalizer, tmp_path, text, told):
-    (tmp_path / "review.csv").write_text(text)
+    (tmp_path / "review.csv").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=told):
         normalizer.apply_review(tmp_path / "review.csv")
 

@@ -199,6 +199,18 @@ def test_page_without_queries_says_so():
     assert "no column of queries was found" in text
 
 
+def test_examples_of_a_dataset_are_its_own_where_the_one_before_it_has_no_queries():
+    bare = {"instag_tags": [["both", "bare"], ["both"]], "instag_turns": [[2], [1]]}
+    asked = {"instag_tags": [["both"], ["asked"]], "instag_turns": [[1], [1]], "query": ["First.", "Second."]}
+    data = {"bare": Dataset.from_dict(bare), "asked": Dataset.from_dict(asked)}
+    values = explore(report(data), data, asked=Asked(column="instag_tags")).values
+    kept = [
+        (values["parts"][part], [values["texts"][at] for at in texts], [values["tags"][code] for code in codes])
+        for part, _, texts, codes in values["examples"]
+    ]
+    assert kept == [("asked", ["First."], ["both"]), ("asked", ["Second."], ["asked"])]
+
+
 def test_page_shows_diversity_of_a_vocabulary_and_its_funnel():
     known = Vocabulary({"a": 1, "b": 1, "c": 1, "d": 1}, (("raw", 9, 90), ("frequency", 4, 80)))
     tags = [["a", "b"], ["a"]]

@@ -6,9 +6,11 @@ import signal
 
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from huggingface_hub.errors import HfHubHTTPError
 
 from instag_hf import pipeline
 from instag_hf.errors import InputError, Interrupted
+from instag_hf.pipeline.files import whole_folder
 from instag_hf.pipeline.stopping import CtrlC
 
 ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": "ok"} for n in range(5)]
@@ -68,6 +70,52 @@ def test_what_cannot_be_read_is_a_clear_error(tmp_path):
         pipeline.load(str(tmp_path / "empty"))
 
 
+TWO_CONFIGS = b"""---
+configs:
+- {config_name: a, data_files: a.jsonl}
+- {config_name: b, data_files: b.jsonl}
+---
+"""
+
+
+@pytest.mark.parametrize("load", [pipeline.load, pipeline.load_public])
+@pytest.mark.parametrize(
+    ("name", "files", "told"),
+    [
+        (
+            "me/configs",
+            {"README.md": TWO_CONFIGS, "a.jsonl": b'{"x": 1}\n', "b.jsonl": b'{"x": 1}\n'},
+            r"the available configs: \['a'",
+        ),
+        ("me/script", {"script.py": b"import datasets\n"}, "Dataset scripts are no longer supported"),
+        ("me/broken", {"train.jsonl": b'{"x": \n[[['}, "JSON parse error"),
+    ],
+)
+def test_a_dataset_of_the_hub_that_cannot_be_read_is_a_clear_error(name, files, told, load, local_hub):
+    local_hub.add(name, files)
+    with pytest.raises(InputError, match=f"found '{name}': .*{told}"):
+        load(name)
+
+
+@pytest.mark.parametrize("load", [pipeline.load, pipeline.load_public])
+@pytest.mark.parametrize("name", ["a--b/c..d", "x" * 300, "me/" + "y" * 300])
+def test_a_name_that_nothing_can_have_is_a_clear_error(name, load, local_hub):
+    with pytest.raises(InputError, match=f"found '{name}'"):
+        load(name)
+
+
+def test_a_hub_that_nobody_answers_for_is_a_clear_error(local_hub, monkeypatch):
+    def refuse(*_, **__):
+        raise HfHubHTTPError.__bases__[0]("")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
+    with pytest.raises(InputError, match="expected a public dataset on the Hub, found 'me/it': HTTPError"):
+        pipeline.load_public("me/it")
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(InputError, match="or a dataset on the Hub, found 'me/it': HTTPError"):
+        pipeline.load("me/it")
+
+
 def test_save_writes_what_the_name_says(tmp_path):
     ds = Dataset.from_list(ROWS)
     assert (
@@ -92,6 +140,45 @@ def test_an_output_that_is_there_is_refused(tmp_path):
         pipeline.check_target(str(tmp_path), overwrite=True)
     with pytest.raises(InputError, match="expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found b.arrow"):
         pipeline.check_target(str(tmp_path / "b.arrow"))
+    with pytest.raises(InputError, match="expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found b.parquet.gz"):
+        pipeline.check_target(str(tmp_path / "b.parquet.gz"))
+
+
+@pytest.mark.parametrize(("there", "name"), [("file", "out"), ("folder", "out.jsonl"), ("file", "out.jsonl")])
+def test_an_output_takes_the_place_of_a_file_or_a_folder(there, name, tmp_path):
+    target = tmp_path / name
+    if there == "file":
+        target.write_text("x")
+    else:
+        Dataset.from_list(ROWS[:1]).save_to_disk(target)
+    pipeline.check_target(str(target), overwrite=True)
+    assert len(pipeline.load(str(pipeline.save(Dataset.from_list(ROWS), str(target))))) == len(ROWS)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    target = tmp_path / "made"
+    target.mkdir()
+    (target / "old.txt").write_text("x")
+    replace = type(target).replace
+
+    def full(self, to):
+        if self.parent.name == "new":
+            raise OSError(28, "No space left on device")
+        return replace(self, to)
+
+    monkeypatch.setattr(type(target), "replace", full)
+    with (
+        pytest.raises(InputError, match="output: could not write .*made: .* Choose another place"),
+        whole_folder(target),
+    ):
+        pass
+    assert (target / "old.txt").read_text() == "x"
+
+
+def test_gzip_is_what_the_ending_says_in_any_case(tmp_path):
+    with gzip.open(pipeline.save(Dataset.from_list(ROWS), str(tmp_path / "b.JSONL.GZ")), "rt") as lines:
+        assert len(list(lines)) == len(ROWS)
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path):

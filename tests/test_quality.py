@@ -175,8 +175,10 @@ def test_long_queries_are_cut_to_what_a_judge_and_a_cell_can_hold():
     ("data", "options", "message"),
     [
         pytest.param([["a"]], {}, "expected a Dataset to draw from, found list", id="lists"),
-        pytest.param(topics(2), {"n": 0}, "expected n from 1 and instructions from 2, found 0 and 5", id="n"),
-        pytest.param(topics(2), {"instructions": 1}, "found 20 and 1", id="instructions"),
+        pytest.param(topics(2), {"n": 0}, "expected n to be a whole number from 1 on, found 0", id="n"),
+        pytest.param(topics(2), {"n": 1.5}, "expected n to be a whole number from 1 on, found 1.5", id="half"),
+        pytest.param(topics(2), {"instructions": 1}, "expected instructions to be .* from 2 on, found 1", id="queries"),
+        pytest.param(topics(2), {"seed": -1}, "expected seed to be a whole number from 0 on, found -1", id="seed"),
         pytest.param(
             topics(2),
             {"controls": "all"},

@@ -619,6 +619,7 @@ def test_a_call_that_cannot_work_is_refused(change, message):
     "make",
     [
         pytest.param(lambda: ComplexityBands(band=0), id="band"),
+        pytest.param(lambda: ComplexityBands(band=1.5), id="half a band"),
         pytest.param(lambda: CoverageLevels(coverage=1.2), id="coverage"),
         pytest.param(lambda: CoverageLevels(mean_tags=0.5), id="mean"),
         pytest.param(lambda: InformationGain(exponent=1.5), id="exponent"),

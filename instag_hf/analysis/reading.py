@@ -105,7 +105,9 @@ def texts_of(data: Any, asked: Asked) -> Iterator[list[list[str]]]:
     """Take the queries out of a dataset, batch by batch; a row whose query cannot be read has none."""
     names = _names(data)
     shape = _shape(names, asked)
-    if shape is None:
+    if shape is None:  # its rows count all the same, or those of the dataset after it would have the wrong numbers
+        for batch in _batches(data, names[:1]):
+            yield [[]] * len(batch[names[0]])
         return
     for batch in _batches(data, [shape.column, *shape.context]):
         counts, texts = _read_texts(batch, shape, asked)
@@ -336,8 +338,14 @@ class _Reader:
     def _part(self, batch: Mapping[str, _Column], data: Any) -> np.ndarray:
         values = batch[str(self.asked.by)]
         values = values.to_pylist() if isinstance(values, pa.Array) else values
-        named = getattr((data.features or {}).get(self.asked.by), "int2str", str)
-        label = {value: NO_VALUE if value is None else str(named(value)) for value in set(values)}
+        nested = next((value for value in values if isinstance(value, list | Mapping)), None)
+        if nested is not None:
+            raise InputError(
+                f'report: expected one value a row in "{self.asked.by}", found {str(nested)[:80]}. '
+                "Choose a column that names sources or splits."
+            )
+        feature = (data.features or {}).get(self.asked.by)
+        label = {value: _label(value, getattr(feature, "names", None)) for value in set(values)}
         for name in sorted(label.values()):
             self.parts.setdefault(name, len(self.parts))
         if len(self.parts) > MOST_PARTS:
@@ -382,6 +390,13 @@ class _Reader:
             taggers=tuple(sorted(self.taggers)),
             recipes=tuple(sorted(self.recipes)),
         )
+
+
+def _label(value: Any, classes: Sequence[str] | None) -> str:
+    """Name a value; a class has its name, and -1, which stands for none, has no name."""
+    if value is None or (classes is not None and value < 0):
+        return NO_VALUE
+    return str(value if classes is None else classes[value])
 
 
 def _turns(values: _Column) -> tuple[np.ndarray, np.ndarray]:

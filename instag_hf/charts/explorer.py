@@ -166,7 +166,7 @@ def _examples(
     tags: TagColumn, listed: int, rows: Rows, part: np.ndarray, texts: Iterator[list[str]], room: int
 ) -> dict[str, Any]:
     """Keep rows in the order in which they are wanted until `room` bytes are full; a text is kept once."""
-    wanted = [] if rows.query_row is None else _wanted(tags, listed, rows.unread | (rows.kind != UNKNOWN))
+    wanted = _wanted(tags, listed, ~_has_text(rows))
     read = _read(set(wanted), texts)
     place: dict[str, int] = {}
     examples: dict[tuple[Any, ...], list[Any]] = {}
@@ -182,6 +182,14 @@ def _examples(
         at = [place.setdefault(text, len(place)) for text in shown]
         examples[facts] = [*facts[:2], at, list(facts[3])]
     return {"texts": list(place), "examples": list(examples.values())}
+
+
+def _has_text(rows: Rows) -> np.ndarray:
+    """Find the rows that have a query to show; shape (rows,), bool."""
+    found = np.zeros(len(rows.kind), bool)
+    if rows.query_row is not None:
+        found[rows.query_row[rows.query_chars != UNKNOWN]] = True
+    return found
 
 
 def _read(wanted: set[int], texts: Iterator[list[str]]) -> dict[int, tuple[tuple[str, ...], int]]:

@@ -179,6 +179,13 @@ def asking(repo: Repo, token: str | None = None) -> Iterator["HfApi"]:
         yield huggingface_hub.HfApi(token=given, library_name="instag_hf", library_version=__version__)
 
 
+def network_errors() -> tuple[type[BaseException], ...]:
+    """Name what the Hub's client raises when the Hub refuses or cannot be reached, whichever HTTP library it uses."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (*HfHubHTTPError.__bases__, OSError)  # the first base is the root of the library's errors
+
+
 def look(api: "HfApi", repo: Repo) -> Snapshot:
     """Look at what a repo holds."""
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -292,10 +299,9 @@ def _size(content: Content) -> int:
 @contextlib.contextmanager
 def _told(repo: Repo, token: str | None) -> Iterator[None]:
     """Turn what the Hub's client raises into our errors, in which no token stands."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
-    # The first base is the root of all errors of the HTTP library that this version of the client uses.
-    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, OSError)
+    trouble = network_errors()
     try:
         yield
     except InstagError:

@@ -7,7 +7,7 @@ with another. The result is a `TagNormalizer`, which gives rows their canonical 
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -185,19 +185,19 @@ class TagNormalizer:
                 "Tag the rows first, or fit with column=."
             )
         value = rows[column]
-        lists = [value] if _is_row(value) else list(value)
-        tags = [self._tags(each) for each in lists]
+        single = _is_row(value)
+        tags = [self._tags(each) for each in ([value] if single else value)]
         found = self._resolver.look_up(tag for each in tags for tag in each)
         done = [list(dict.fromkeys(to for tag in each if (to := found[tag][0]) is not None)) for each in tags]
         if not isinstance(rows, dict):  # `map` hands over its own kinds, and only arrays type lists that are all empty
             import numpy as np
 
             done = [np.array(each, dtype=str) for each in done]  # type: ignore[misc]
-        return {NORMALIZED: done[0] if _is_row(value) else done}
+        return {NORMALIZED: done[0] if single else done}
 
     def _tags(self, value: Any) -> list[str]:
         tags = [] if value is None else value
-        if isinstance(tags, str | Mapping) or not all(isinstance(tag, str) for tag in tags):
+        if not _may_be_tags(tags) or not all(isinstance(tag, str) for tag in tags):
             raise InputError(f'normalizer: expected lists of texts in "{self.settings.column}", found {value!r:.100}.')
         return list(tags)
 
@@ -247,9 +247,14 @@ class TagNormalizer:
         Args:
             unseen: "drop" or "keep": what becomes of a tag that the fit did not see and that is near none.
             column: The column of raw tags.
+
+        Raises:
+            InputError: There is no such policy.
         """
         now = self.settings
-        settings = dataclasses.replace(now, unseen=unseen or now.unseen, column=column or now.column)
+        settings = dataclasses.replace(
+            now, unseen=now.unseen if unseen is None else unseen, column=now.column if column is None else column
+        )
         return self._edited(dataclasses.replace(self._artefact, settings=settings))
 
     def merge(self, *tags: str, into: str) -> Self:
@@ -302,6 +307,9 @@ class TagNormalizer:
         Args:
             path: Where to write.
             sample: Only this many of the tags that change, the most frequent ones; `None` writes all.
+
+        Raises:
+            InputError: It cannot be written there.
         """
         return reviewing.write(self._artefact, Path(path), sample)
 
@@ -309,7 +317,7 @@ class TagNormalizer:
         """Return one with the changes of an edited review.
 
         Raises:
-            InputError: The file is no review, or a line of it cannot be; the message names the line.
+            InputError: The file cannot be read or is no review, or a line of it cannot be; the message names the line.
         """
         return self._edited(reviewing.apply(self._artefact, Path(path)))
 
@@ -327,7 +335,11 @@ def _revive(files: Mapping[str, bytes], function: Embedder | None) -> TagNormali
 
 def _is_row(value: Any) -> bool:
     """Tell a row's tags from a batch of them: texts, where a batch has lists (or nothing, for a failed row)."""
-    return value is None or isinstance(value, str) or all(isinstance(tag, str) for tag in value)
+    return not _may_be_tags(value) or all(isinstance(tag, str) for tag in value)
+
+
+def _may_be_tags(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
 
 
 def _download(name: str, revision: str | None) -> Path:

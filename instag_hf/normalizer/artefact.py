@@ -103,12 +103,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what no step can work with."""
+        for name, kind in {"column": str, "embedder": str | None, "weights": str | None, "guards": bool}.items():
+            if not isinstance(getattr(self, name), kind):
+                called = "true or false" if kind is bool else "a text"
+                raise InputError(f"normalizer: expected {name} to be {called}, found {getattr(self, name)!r}.")
         if isinstance(self.steps, str) or not set(self.steps) <= set(STEPS):
             raise InputError(f"normalizer: expected steps of {list(STEPS)}, found {self.steps!r}.")
         object.__setattr__(self, "steps", tuple(step for step in STEPS if step in self.steps))
         for name, known in {"stemmer": STEMMERS, "miner": MINERS, "unseen": POLICIES}.items():
             if getattr(self, name) not in known:
                 raise InputError(f"normalizer: expected {name} of {list(known)}, found {getattr(self, name)!r}.")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         for name in ("min_count", "min_samples", "min_support"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -199,14 +206,19 @@ def parse(files: Mapping[str, bytes]) -> Artefact:
     for name, kind, called in (
         ("settings", dict, "an object"),
         ("funnel", list, "a list"),
-        ("rows", int, "a whole number"),
         ("failed", dict, "an object"),
     ):
         if not isinstance(facts.get(name), kind):
             raise _wrong(RECORD, name, called, facts.get(name))
+    for place, count in {
+        "rows": facts.get("rows"),
+        **{f"failed: {kind}": n for kind, n in facts["failed"].items()},
+    }.items():
+        if not _counts(count):
+            raise _wrong(RECORD, place, "a whole number from 0 on", count)
     vocabulary = _object(files, VOCABULARY)
     for tag, rows in vocabulary.items():
-        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        if not _counts(rows) or not rows:
             raise _wrong(VOCABULARY, repr(tag), "a number of rows above 0", rows)
     found = Artefact(
         settings=_settings(facts["settings"]),
@@ -255,9 +267,13 @@ def _funnel_step(at: int, found: Any) -> FunnelStep:
     if not isinstance(found, dict) or set(found) != set(FunnelStep._fields):
         raise _wrong(RECORD, place, f"the fields {list(FunnelStep._fields)}", found)
     step = FunnelStep(**found)
-    if not isinstance(step.tags, int) or not isinstance(step.assignments, int) or min(step.tags, step.assignments) < 0:
-        raise _wrong(RECORD, place, "whole numbers", found)
+    if not isinstance(step.step, str) or not _counts(step.tags) or not _counts(step.assignments):
+        raise _wrong(RECORD, place, "a name and whole numbers", found)
     return step
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import csv
 import dataclasses
-from collections import Counter, defaultdict
+import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -104,19 +105,25 @@ def write(artefact: Artefact, path: Path, sample: int | None = None) -> Path:
     """Write a review: one line for each raw tag, those of one canonical tag together.
 
     A cell that a spreadsheet would run as a formula gets an apostrophe before it, which `apply` takes off again.
+
+    Raises:
+        InputError: It cannot be written there.
     """
     order = {tag: place for place, tag in enumerate(artefact.vocabulary)}
     entries = list(artefact.entries)
     if sample is not None:
         entries = [entry for entry in entries if entry.step][:sample]
     entries.sort(key=lambda entry: (order.get(entry.canonical or "", len(order)), -entry.rows, entry.tag))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file)
-        lines.writerow(COLUMNS)
-        for entry in entries:
-            cells = (entry.tag, str(entry.rows), entry.canonical or "", entry.step, why(entry))
-            lines.writerow([_safe(cell) for cell in cells])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            lines.writerow(COLUMNS)
+            for entry in entries:
+                cells = (entry.tag, str(entry.rows), entry.canonical or "", entry.step, why(entry))
+                lines.writerow([_safe(cell) for cell in cells])
+    except OSError as error:
+        raise InputError(f"review: could not write {path}: {error}. Choose another place.") from error
     return path
 
 
@@ -145,17 +152,13 @@ def apply(artefact: Artefact, path: Path) -> Artefact:
     """Read an edited review.
 
     Raises:
-        InputError: The file is no review, or a line of it cannot be.
+        InputError: The file cannot be read or is no review, or a line of it cannot be.
     """
     known = {entry.tag: entry.canonical for entry in artefact.entries}
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     changes: dict[str, str | None] = {}
+    lines = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
-        file = path.open(newline="", encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"review: expected a file that can be read, found {path.name}: {error.strerror}.") from error
-    with file:
-        lines = csv.DictReader(file)
         if not {"tag", "canonical"} <= set(lines.fieldnames or ()):
             raise InputError(
                 f"review: {path.name}: expected the columns tag and canonical, found {lines.fieldnames}. "
@@ -168,12 +171,28 @@ def apply(artefact: Artefact, path: Path) -> Artefact:
                 raise InputError(f"{at}: expected {len(lines.fieldnames or ())} cells, found fewer.")
             if tag not in known:
                 raise InputError(f"{at}: expected a tag of the fit data, found {tag!r}.")
-            seen[tag] += 1
-            if seen[tag] > 1:
+            if tag in seen:
                 raise InputError(f"{at}: expected each tag once, found {tag!r} again.")
-            if (canonical.strip() or None) != known[tag]:
+            seen.add(tag)
+            if canonical != (
+                known[tag] or ""
+            ):  # as it is written, for without the spelling step a tag keeps its spaces
                 changes[tag] = canonical.strip() or None
+    except csv.Error as error:
+        raise InputError(f"review: {path.name}: expected CSV after line {lines.line_num}, found {error}.") from error
     return reassign(artefact, changes)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"review: expected a file that can be read, found {path.name}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"review: {path.name}: expected UTF-8, found something else in byte {error.start}. "
+            "Save it as CSV in UTF-8 again."
+        ) from error
 
 
 def _safe(cell: str) -> str:

@@ -1,14 +1,15 @@
 """Datasets in and out: local files of any usual format, folders, the Hub; what is written is whole or not there."""
 
 import contextlib
+import os
 import re
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instag_hf.errors import InputError
+from instag_hf.hub.committing import network_errors
 from instag_hf.rows import TAGGER
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ def load(source: str, *, split: str | None = None, limit: int | None = None) -> 
     """
     if limit is not None and limit < 1:
         raise InputError(f"input: expected a limit of 1 row or more, found {limit}.")
-    found = _load_local(Path(source)) if Path(source).exists() else load_hub(source)
+    found = _load_local(Path(source)) if os.path.exists(source) else load_hub(source)  # no name is too long for `os`
     dataset = _one_split(found, source, split)
-    if not len(dataset):
-        raise InputError(f"input: expected rows in {source}, found none.")
     return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
 
 
@@ -54,26 +53,21 @@ def load_public(source: str, *, split: str | None = None) -> "Dataset":
         InputError: There is no such public dataset or split, it is larger than `MOST_PUBLIC_BYTES`, or it has no row.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     # `datasets` takes any name that is there for a folder, and a dataset that it once loaded from its cache.
-    if not HUB_ID.fullmatch(source) or Path(source).exists():
+    if not HUB_ID.fullmatch(source) or os.path.exists(source):
         raise InputError(f"input: expected the id of a dataset on the Hub, such as owner/name, found {source!r}.")
     try:
         info = HfApi(token=False).dataset_info(source, files_metadata=True)
-    except (HfHubHTTPError, ConnectionError) as error:
-        told = str(error).strip().splitlines()[-1]
-        raise InputError(f"input: expected a public dataset on the Hub, found {source!r}: {told}") from error
+    except (*network_errors(), ValueError) as error:  # the client's error for a name that no repo can have is one
+        raise InputError(f"input: expected a public dataset on the Hub, found {source!r}: {_line(error)}") from error
     size = sum(file.size or 0 for file in info.siblings or ())
     if size > MOST_PUBLIC_BYTES or info.gated:
         found = "a gated one" if info.gated else f"{size:,}"
         raise InputError(
             f"input: expected a public dataset of at most {MOST_PUBLIC_BYTES:,} bytes, found {found}: {source}."
         )
-    dataset = _one_split(load_hub(source, token=False), source, split)
-    if not len(dataset):
-        raise InputError(f"input: expected rows in {source}, found none.")
-    return dataset
+    return _one_split(load_hub(source, token=False), source, split)
 
 
 def save(dataset: "Dataset", target: str) -> Path:
@@ -92,9 +86,7 @@ def save(dataset: "Dataset", target: str) -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".instag-") as scratch:
             written = Path(scratch) / path.name
             _write(dataset, written)
-            if path.is_dir():
-                shutil.rmtree(path)
-            written.replace(path)
+            _put(written, path, Path(scratch))
     except OSError as error:
         raise InputError(
             f"output: could not write {target}: {error}. Choose another place; nothing is asked twice."
@@ -113,7 +105,9 @@ def check_target(target: str, *, overwrite: bool = False) -> None:
         raise InputError(f"output: {target} is there already. Choose another name, or allow it with --overwrite.")
     if path.is_dir() and not (path / "dataset_info.json").is_file():
         raise InputError(f"output: {target} is a folder that holds something else. Choose another name.")
-    if path.suffix.lstrip(".") in {"json", "arrow", "gz"} and _format(path) not in WRITERS:
+    ending = path.suffix.lstrip(".").lower()
+    packed = ending == "gz"  # Parquet is compressed inside
+    if ending in {"json", "arrow"} or (packed and _format(path) not in {"jsonl", "csv"}):
         raise InputError(f"output: expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found {path.name}.")
     _check_writable(path)
 
@@ -152,11 +146,22 @@ def whole_folder(target: str | Path) -> Iterator[Path]:
         written.mkdir(parents=True)
         yield written
         try:
-            if path.is_dir():
-                path.replace(Path(scratch) / "old")
-            written.replace(path)
+            _put(written, path, Path(scratch))
         except OSError as error:
             raise InputError(f"output: could not write {target}: {error}. Choose another place.") from error
+
+
+def _put(written: Path, path: Path, scratch: Path) -> None:
+    """Move what was written to its place; what was there goes with `scratch`, or back if that fails."""
+    old = scratch / "old"
+    if path.is_dir() or (path.exists() and written.is_dir()):  # a file takes the place of a file in one step
+        path.replace(old)
+    try:
+        written.replace(path)
+    except OSError:
+        if old.exists():
+            old.replace(path)
+        raise
 
 
 def _check_writable(path: Path) -> None:
@@ -173,7 +178,7 @@ def is_file_name(target: str) -> bool:
 
 
 def _write(dataset: "Dataset", path: Path) -> None:
-    compression = "gzip" if path.suffix == ".gz" else None
+    compression = "gzip" if path.suffix.lower() == ".gz" else None
     kind = _format(path)
     if kind == "parquet":
         dataset.to_parquet(path)
@@ -196,12 +201,11 @@ def _load_local(path: Path) -> object:
     import datasets
 
     if path.is_dir():
-        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
-            return datasets.load_from_disk(path)
+        saved = (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
         try:
-            return datasets.load_dataset(str(path))
-        except (FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
-            raise InputError(f"input: expected a folder of data files, found {path}: {error}") from error
+            return datasets.load_from_disk(path) if saved else datasets.load_dataset(str(path))
+        except (FileNotFoundError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+            raise InputError(f"input: expected a folder of data files, found {path}: {_line(error)}") from error
     kind = READERS.get(_format(path))
     if kind is None:
         raise InputError(f"input: expected a file ending in {list(READERS)} (and .gz), found {path.name}.")
@@ -222,33 +226,42 @@ def load_hub(source: str, *, token: bool | None = None) -> object:
         InputError: There is no such dataset, or it cannot be reached.
     """
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from instag_hf.hub.working import learn_taggers
 
     name, _, revision = source.partition("@")
     try:
         found = datasets.load_dataset(name, revision=revision or None, token=token)
         if token is not False and any(TAGGER in columns for columns in found.column_names.values()):
-            from instag_hf.hub.working import learn_taggers
-
             learn_taggers(name, revision=revision or None)
         return found
-    except (FileNotFoundError, HFValidationError, HfHubHTTPError, ConnectionError) as error:
+    except InputError:
+        raise
+    # `datasets` raises ValueError where a config must be named, RuntimeError for a loading script.
+    except (*network_errors(), ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
         raise InputError(
-            f"input: expected a local file or folder, or a dataset on the Hub, found {source!r}: "
-            f"{str(error).splitlines()[0]}"
+            f"input: expected a local file or folder, or a dataset on the Hub, found {source!r}: {_line(error)}"
         ) from error
+
+
+def _line(error: BaseException) -> str:
+    """Say in one line what went wrong; `datasets` often has the reason in the cause alone."""
+    said = str(error.__cause__ or error) or type(error).__name__
+    return " ".join(said.split())[:300]
 
 
 def _one_split(found: object, source: str, split: str | None) -> "Dataset":
     import datasets
 
-    if isinstance(found, datasets.Dataset):
-        return found
-    if not isinstance(found, datasets.DatasetDict):
+    if isinstance(found, datasets.DatasetDict):
+        if split is None and len(found) == 1:
+            split = next(iter(found))
+        if split not in found:
+            asked = f"no split {split!r}" if split else "several"
+            raise InputError(f"input: {source} has the splits {list(found)}, {asked}. Name one with --split.")
+        found = found[split]
+    if not isinstance(found, datasets.Dataset):
         raise InputError(f"input: expected a dataset in {source}, found {type(found).__name__}.")
-    if split is None and len(found) == 1:
-        return next(iter(found.values()))
-    if split not in found:
-        asked = f"no split {split!r}" if split else "several"
-        raise InputError(f"input: {source} has the splits {list(found)}, {asked}. Name one with --split.")
-    return found[split]
+    if not len(found):
+        raise InputError(f"input: expected rows in {source}, found none.")
+    return found

@@ -156,7 +156,7 @@ def draw_cases(
         InputError: An argument does not fit, or the dataset has no such columns.
         MissingError: The embedder is not on this machine and cannot be fetched.
     """
-    _check(tagged, n=n, instructions=instructions, turns=turns, controls=controls)
+    _check(tagged, turns=turns, controls=controls, n=(n, 1), instructions=(instructions, 2), seed=(seed, 0))
     pool = _Pool(tagged, read_tags(tagged, tags, mixed=mixed), column=column, turns=turns, instructions=instructions)
     cases: list[Case] = []
     for place, (task, make) in enumerate({"precision": _precision, "consistency": _consistency}.items()):
@@ -176,14 +176,16 @@ def draw_cases(
     )
 
 
-def _check(tagged: object, *, n: int, instructions: int, turns: str, controls: str) -> None:
+def _check(tagged: object, *, turns: str, controls: str, **numbers: tuple[int, int]) -> None:
+    """Refuse what cannot be drawn from or asked for; `numbers` are each with the least it may be."""
     import datasets
 
     if not isinstance(tagged, datasets.Dataset):
         found = type(tagged).__name__
         raise InputError(f"quality: expected a Dataset to draw from, found {found}. Take one split, not streaming.")
-    if n < 1 or instructions < 2:
-        raise InputError(f"quality: expected n from 1 and instructions from 2, found {n} and {instructions}.")
+    for name, (number, least) in numbers.items():
+        if not isinstance(number, int | np.integer) or number < least:
+            raise InputError(f"quality: expected {name} to be a whole number from {least} on, found {number!r}.")
     for value, known in ((turns, TURN_POLICIES), (controls, CONTROLS)):
         if value not in known:
             raise InputError(f"quality: expected one of {list(known)}, found {value!r}.")
@@ -280,10 +282,12 @@ def _substitute(
 
 
 def _spoil(real: Sequence[Case], pool: _Pool, draw: np.random.Generator, substitute: Substitute | None) -> list[Case]:
+    if substitute is None:
+        return []
     spoilt = []
-    for case in real if substitute else ():
+    for case in real:
         places = sorted(draw.choice(len(case.items), size=(len(case.items) + 1) // 2, replace=False).tolist())
-        false = substitute(case, places) if substitute else []
+        false = substitute(case, places)
         if len(false) < len(places):
             pool.skipped[f"{case.task}: nothing false to put into a control"] += 1
             continue

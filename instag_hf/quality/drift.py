@@ -68,8 +68,10 @@ def measure_drift(
         seed: Of the resampled queries behind the intervals.
 
     Raises:
-        InputError: The rows are not the same, a column is missing, or all rows failed.
+        InputError: A side is no dataset in memory or on disk, the rows are not the same, a column is missing, or all
+            rows failed.
     """
+    _check_kind(before, after)
     names = (tags, tags_after or tags)
     columns = [read_tags(side, name, mixed=mixed) for side, name in zip((before, after), names, strict=True)]
     if before is not after:
@@ -95,6 +97,16 @@ def measure_drift(
         lost=_top(lost),
         gained=_top(gained),
     )
+
+
+def _check_kind(*sides: object) -> None:
+    import datasets
+
+    for side in sides:
+        if not isinstance(side, datasets.Dataset):
+            raise InputError(
+                f"drift: expected two Datasets, found {type(side).__name__}. Take one split of each, not streaming."
+            )
 
 
 def _check_same(before: "Dataset", after: "Dataset", column: str | None) -> None:

@@ -109,6 +109,7 @@ class Comparison:
             path: A file of a format that matplotlib writes, by its ending, such as .png or .svg.
 
         Raises:
+            InputError: There is no such format, or it cannot be written there.
             MissingError: matplotlib is not installed.
         """
         try:
@@ -140,7 +141,10 @@ class Comparison:
                 fontsize=9,
                 parse_math=False,  # a setting may hold a dollar sign
             )
-        figure.savefig(path, dpi=150)
+        try:
+            figure.savefig(path, dpi=150)
+        except (ValueError, OSError) as error:
+            raise InputError(f"compare: could not write {path}: {error}. Choose another ending or place.") from error
         return Path(path)
 
     def _spread(self, figure: str, found: Compared, name: str, form: str) -> str:

@@ -125,10 +125,10 @@ class ComplexityBands(ComplexityFirst):
         """Refuse a band that there cannot be.
 
         Raises:
-            InputError: `band` is below 1.
+            InputError: `band` is no whole number from 1 on.
         """
-        if self.band < 1:
-            raise InputError(f"complexity-bands: expected a band from 1 on, found {self.band}.")
+        if not isinstance(self.band, int) or self.band < 1:
+            raise InputError(f"complexity-bands: expected a band from 1 on, a whole number, found {self.band!r}.")
 
     @property
     def earlier(self) -> int:
