@@ -57,9 +57,11 @@ def load_public(source: str, *, split: str | None = None) -> "Dataset":
     # `datasets` takes any name that is there for a folder, and a dataset that it once loaded from its cache.
     if not HUB_ID.fullmatch(source) or os.path.exists(source):
         raise InputError(f"input: expected the id of a dataset on the Hub, such as owner/name, found {source!r}.")
+    # The client raises ValueError for a name that no repo can have.
+    trouble: tuple[type[BaseException], ...] = (*network_errors(), ValueError)
     try:
         info = HfApi(token=False).dataset_info(source, files_metadata=True)
-    except (*network_errors(), ValueError) as error:  # the client's error for a name that no repo can have is one
+    except trouble as error:
         raise InputError(f"input: expected a public dataset on the Hub, found {source!r}: {_line(error)}") from error
     size = sum(file.size or 0 for file in info.siblings or ())
     if size > MOST_PUBLIC_BYTES or info.gated:
