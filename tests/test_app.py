@@ -130,6 +130,12 @@ def test_a_selection_is_that_of_select_and_its_files_hold_it(shelf, key):
         answers.select(shelf, key, "complexity-first", 0, 42)
 
 
+def test_figures_of_drawn_rows_are_of_the_rows_that_are_shown(shelf):
+    rows = [{"instruction": "x" * (n + 1), "instag_tags": [f"t{n}"]} for n in range(40)]
+    found = answers.select(shelf, shelf.put(Dataset.from_list(rows), "ours").key, "random", 1, 3)
+    assert found.figures[0][-1] == str(len(found.rows[0][1]))
+
+
 def test_files_of_old_selections_go(shelf, key, monkeypatch):
     monkeypatch.setattr(answers, "MOST_FILES", 2)
     for n in (1, 2, 3):

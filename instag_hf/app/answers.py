@@ -11,7 +11,7 @@ from instag_hf.errors import InputError
 from instag_hf.rows import ERROR, NORMALIZED, TAGS
 from instag_hf.selection import GAIN, ROUND, Selection, check_n, choose_from, method_of
 from instag_hf.selection.comparing import Comparison, compare_in
-from instag_hf.selection.pool import Rules
+from instag_hf.selection.pool import Pool, Rules
 from instag_hf.tagger import Columns, Tagger
 
 PAGE = 20  # rows
@@ -166,20 +166,21 @@ def select(shelf: Shelf, key: str, method: str, n: int, seed: int) -> Chosen:
     told = [f"{len(selection):,} of {len(collection.dataset):,} rows", *dict.fromkeys(selection.notes)]
     return Chosen(
         told="\n".join(told),
-        figures=_figures(selection, comparison),
+        figures=_figures(selection, comparison, tags.pool),
         rows=collection.show(selection.indices[:SHOWN]),
         files=_write(shelf.folder, collection, selection, f"{method}-{n}-{seed}"),
     )
 
 
-def _figures(selection: Selection, comparison: Comparison) -> Table:
+def _figures(selection: Selection, comparison: Comparison, pool: Pool) -> Table:
     """Lay out coverage, complexity and length; of the chosen method the choice itself, of others means over seeds."""
     first, *others = comparison.methods
     table: Table = [
         [found.label, found.rows, f"{found.coverage:.1%}", f"{found.complexity:.2f}", f"{found.length:,.0f}"]
         for found in (first, *others, comparison.pool)
     ]
-    table[0][2:4] = [f"{selection.coverage:.1%}", f"{selection.complexity:.2f}"]
+    length = pool.characters[selection.indices].mean()
+    table[0][2:] = [f"{selection.coverage:.1%}", f"{selection.complexity:.2f}", f"{length:,.0f}"]
     return table
 
 

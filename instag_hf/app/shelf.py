@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from instag_hf.analysis import Report, report
-from instag_hf.analysis.reading import Asked, Rows, read_rows
+from instag_hf.analysis.reading import Asked, read_rows
 from instag_hf.charts import Chart, draw
 from instag_hf.charts.explorer import ranked, shortened
 from instag_hf.errors import InputError, MissingError, RowError
@@ -36,7 +36,6 @@ class Tags:
     """What was counted in a tagged dataset.
 
     Attributes:
-        rows: What was read.
         column: The tags of each row, numbered by their rows, most first.
         holders: Shape (assignments,), int64: row numbers, those of the first tag first.
         ends: Shape (names,), int64: where the rows of each tag end in `holders`.
@@ -48,7 +47,6 @@ class Tags:
         pool: What selections choose from.
     """
 
-    rows: Rows
     column: TagColumn
     holders: np.ndarray
     ends: np.ndarray
@@ -225,7 +223,6 @@ def read(
         dataset=dataset,
         query=query,
         tags=Tags(
-            rows=rows,
             column=tags,
             holders=tags.row_numbers[np.argsort(tags.codes, kind="stable")],
             ends=np.cumsum(tags.counts),

@@ -18,6 +18,7 @@ from instag_hf.normalizer.steps import (
     merge_companions,
     merge_meaning,
     merge_spelling,
+    rows_of,
 )
 from instag_hf.rows.columns import TagColumn, read_tags
 
@@ -59,11 +60,6 @@ def fitted(tagged: "Tagged", settings: Settings, *, embedder: str | Embedder, mi
         entries=_entries(raw, taken),
         prevented=tuple(pair for step in taken for pair in step.prevented),
     )
-
-
-def rows_of(column: TagColumn) -> dict[str, int]:
-    """Return the number of rows that have each tag."""
-    return dict(zip(column.names, column.counts.tolist(), strict=True))
 
 
 def _counted(step: str, column: TagColumn) -> FunnelStep:

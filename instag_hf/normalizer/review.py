@@ -9,6 +9,7 @@ from pathlib import Path
 
 from instag_hf.errors import InputError
 from instag_hf.normalizer.artefact import Artefact, Entry, ordered
+from instag_hf.normalizer.steps import rows_of
 from instag_hf.rows.columns import TagColumn
 
 COLUMNS = ("tag", "rows", "canonical", "step", "why")
@@ -90,7 +91,7 @@ def recounted(artefact: Artefact, column: TagColumn) -> Artefact:
     """
     canonical = {entry.tag: entry.canonical for entry in artefact.entries}
     now = column.relabel([canonical.get(tag) for tag in column.names])
-    counts = dict(zip(now.names, now.counts.tolist(), strict=True))
+    counts = rows_of(now)
     missing = [tag for tag in artefact.vocabulary if tag not in counts]
     if missing:
         raise InputError(

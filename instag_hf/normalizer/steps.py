@@ -73,6 +73,11 @@ class Step:
     prevented: tuple[Apart, ...] = ()
 
 
+def rows_of(column: TagColumn) -> dict[str, int]:
+    """Return the number of rows that have each tag."""
+    return dict(zip(column.names, column.counts.tolist(), strict=True))
+
+
 def keep_frequent(counts: Mapping[str, int], *, min_count: int = MIN_COUNT) -> Step:
     """Drop tags that few rows have (the paper's alpha), written as they were: case variants count on their own.
 
@@ -236,8 +241,7 @@ def merge_companions(
     verdict = _of_members(members) if guards else no_verdict
     while True:
         found = mining.mine(column, min_support=min_support, min_confidence=min_confidence, miner=miner)
-        counts = dict(zip(column.names, column.counts.tolist(), strict=True))
-        chosen, against = mining.close(found, counts, verdict)
+        chosen, against = mining.close(found, rows_of(column), verdict)
         prevented.update({(tag, other): why for tag, other, why in against})
         if not chosen:
             break
