@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
+from instag_hf.cli.shown import command_line
 from instag_hf.pipeline import SAMPLE
 from instag_hf.prompts import load_recipe
 
@@ -63,6 +65,17 @@ def test_options_reach_the_tagger(tmp_path, clean_home):
     assert again.stderr.startswith(f"error: output: {target} is there already.")
     assert instag("tag", source, "-o", target, "--column", "talk", "--limit", 1, "--overwrite").returncode == 0
     assert len(rows(target)) == 1
+
+
+def test_a_command_is_recorded_without_the_folders_of_this_machine(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "rows.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    told = "instag tag " + "long " * 99
+    words = ["run", "there/rows.jsonl", "--vocabulary=/home/me/words", f"--source={tmp_path}", "-n", "4", told]
+    monkeypatch.setattr("sys.argv", ["instag", *words])
+    given = ["instag", "run", "rows.jsonl", "--vocabulary=words", f"--source={tmp_path.name}", "-n", "4", told]
+    assert shlex.split(command_line()) == given
 
 
 def test_errors_are_one_sentence_and_exit_code_1(tmp_path, clean_home):

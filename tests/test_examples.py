@@ -3,9 +3,11 @@
 from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instag_hf.cli import cli
 from instag_hf.errors import InputError
 from instag_hf.prompts import load_recipe
 from instag_hf.training.examples import (
@@ -50,6 +52,16 @@ def test_rows_of_the_pipeline_become_examples_and_others_are_counted():
     assert found == [Example("Add 2 and 3.", ("math", "arithmetic"), (), "mine", "MIT")]
     assert dropped == {"tagging failed": 1, "no tags": 1, "no query": 1}
     assert read_examples(rows[:1], explanations=True)[0][0].explanations == ("a sum", "")
+
+
+def test_tags_that_are_one_text_are_refused():
+    with pytest.raises(InputError, match="expected lists of tags in the column \"tags\", found 'math; sums'"):
+        read_examples([{"instruction": "Add 2 and 3.", "tags": "math; sums"}], tags="tags")
+
+
+def test_turns_that_nobody_knows_are_a_usage_error(tmp_path):
+    words = ["train-tagger", "rows.jsonl", "-o", str(tmp_path), "--turns", "second"]
+    assert "'second' is not one of" in CliRunner().invoke(cli, words).output
 
 
 def test_a_row_of_several_queries_teaches_only_if_one_of_them_was_tagged():

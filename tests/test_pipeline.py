@@ -12,6 +12,7 @@ from instag_hf import pipeline
 from instag_hf.errors import InputError, Interrupted
 from instag_hf.pipeline.files import whole_folder
 from instag_hf.pipeline.stopping import CtrlC
+from instag_hf.tagger import Tagger
 
 ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": "ok"} for n in range(5)]
 
@@ -200,6 +201,13 @@ def test_sample_is_ours_and_varied():
 def test_ctrl_c_after_the_last_row_is_heard():
     with pytest.raises(Interrupted, match="stopped by Ctrl-C"), CtrlC():
         signal.raise_signal(signal.SIGINT)
+
+
+def test_gold_tags_that_are_one_text_are_refused():
+    rows = Dataset.from_list([{"query": "Add 2 and 3.", "tags": "math; sums"}])
+    tagger = Tagger(engine="openai", model="any")
+    with pytest.raises(InputError, match="expected lists of gold tags in \"tags\", found 'math; sums' in row 0"):
+        pipeline.evaluate(rows, tagger, embedder=None)
 
 
 def test_failures_are_counted_by_kind():

@@ -1,6 +1,7 @@
 """What commands show to people: bars, summaries, tables."""
 
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -72,6 +73,10 @@ def table(tagged: "Dataset") -> Iterator[str]:
 
 def command_line() -> str:
     """Write the command as it was given, with files by their name: the folders of a machine tell others nothing."""
-    local = {word for word in sys.argv[1:] if Path(word).is_absolute() or Path(word).exists()}
-    words = [Path(word).name if word in local else word for word in sys.argv[1:]]
-    return shlex.join(["instag", *words])
+    return shlex.join(["instag", *map(_without_folders, sys.argv[1:])])
+
+
+def _without_folders(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    local = os.path.isabs(value) or os.path.exists(value)  # unlike a `Path`, they take a text of any length
+    return f"{option}{equals}{Path(value).name}" if local else word

@@ -50,7 +50,13 @@ def settings_options(settings: dict[str, tuple[Any, str]]) -> Callable[[Any], An
 @click.option("--explanations", is_flag=True, help="Teach the explanations too, as in the paper.")
 @click.option("--vocabulary", help="Id of the vocabulary that the tags are from, kept with the tagger.")
 @click.option("--column", help="The column that holds the query; found by its name if not given.")
-@click.option("--turns", default="all", show_default=True, help="Which user turns the tags are of.")
+@click.option(
+    "--turns",
+    type=click.Choice(["all", "first", "last"]),
+    default="all",
+    show_default=True,
+    help="Which user turns the tags are of.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning.")
 @click.option("--dev", help="Rows of the same columns to watch the loss on, and to score the tagger on in the end.")
 @click.option("--base", default="", help="A GGUF file, a folder or the Hub id of a model; ours if not given.")
@@ -105,15 +111,17 @@ def train_tagger(
 
     def read(name: str, limit: int | None = None) -> tuple[list["Example"], Mapping[str, int]]:
         rows = pipeline.load(name, limit=limit)
-        return read_examples(rows, tags=tags, explanations=explanations, column=column, turns=turns)
+        found, dropped = read_examples(rows, tags=tags, explanations=explanations, column=column, turns=turns)
+        if dropped:
+            told = ", ".join(f"{count:,} rows ({why})" for why, count in dropped.items())
+            click.echo(f"left out of {Path(name).name}: {told}", err=True)
+        return found, dropped
 
     examples, dropped = read(source, limit)
     if licenses:
         examples = with_licenses(examples, read_licenses(licenses), tiers)
     elif tiers:
         raise click.UsageError("--tier needs a table of tiers: --licenses FILE")
-    if dropped:
-        click.echo(f"left out: {', '.join(f'{count:,} rows ({why})' for why, count in dropped.items())}", err=True)
     job = training.Job(
         examples=examples,
         dev=read(dev)[0] if dev else (),

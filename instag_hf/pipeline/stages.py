@@ -75,7 +75,13 @@ def evaluate(
     """
     if gold not in dataset.column_names:
         raise InputError(f'evaluate: expected a column "{gold}" of gold tags, found {dataset.column_names}.')
-    wanted = [list(tags or ()) for tags in dataset[gold]]
+    wanted = []
+    for place, tags in enumerate(dataset[gold]):
+        if tags is not None and not isinstance(tags, list):
+            raise InputError(
+                f'evaluate: expected lists of gold tags in "{gold}", found {str(tags)[:80]!r} in row {place}.'
+            )
+        wanted.append(tags or [])
     before = _replies(dataset, tagger)
     started = time.monotonic()
     tagged = tag(dataset, tagger, on_row=on_row)

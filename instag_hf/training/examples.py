@@ -87,7 +87,7 @@ def read_examples(
         The examples, and how many rows were left out for which reason.
 
     Raises:
-        InputError: A column is missing, or `explanations` do not belong to `tags` one by one.
+        InputError: The column of tags is missing, or holds something else than lists.
     """
     found, dropped = [], Counter[str]()
     for row in rows:
@@ -106,9 +106,11 @@ def _read(
         raise InputError(f'train: expected a column "{tags}" of tags, found columns {list(row)}. Name it with --tags.')
     if row.get(ERROR):
         return "tagging failed", None
-    names = tuple(row[tags] or ())
-    if not names:
+    if not row[tags]:
         return "no tags", None
+    if not isinstance(row[tags], list | tuple):
+        raise InputError(f'train: expected lists of tags in the column "{tags}", found {str(row[tags])[:80]!r}.')
+    names = tuple(row[tags])
     try:
         asked = queries(row, column=column, turns=turns)
     except RowError:

@@ -240,6 +240,8 @@ def _check(job: Job) -> None:
         raise InputError(f"train: expected formats of {list(FORMATS)}, found {unknown}.")
     if not job.settings.rank and (job.start or set(job.formats) != {"merged"}):
         raise InputError("train: rank 0 trains every weight and writes no adapter. Ask for the format merged alone.")
+    if not 0 <= job.settings.decoys <= 1:
+        raise InputError(f"train: expected decoys of 0 to 1 for each row, found {job.settings.decoys}.")
     if job.start and not Path(job.start).is_file():
         raise InputError(f"train: expected a GGUF adapter to start from, found no file {job.start}.")
     if job.recipe.format == "compact" and any(any(example.explanations) for example in job.examples):
