@@ -76,12 +76,15 @@ class Recipe:
         The query is cut to `max_query_bytes`, and the checkpoint's control strings in it are broken by a space, so
         that no text of a dataset can end its own turn and speak as the tagger.
         """
-        for marker in self.markers:
-            query = query.replace(marker, marker[:1] + " " + marker[1:])
-        query = cut(query, self.max_query_bytes)
+        query = self._broken(cut(self._broken(query), self.max_query_bytes))  # what a cut joins can be such a string
         if isinstance(self.prompt, str):
             return _fill(self.prompt, query)
         return tuple(Message(role, _fill(content, query)) for role, content in self.prompt)
+
+    def _broken(self, query: str) -> str:
+        for marker in self.markers:
+            query = query.replace(marker, marker[:1] + " " + marker[1:])
+        return query
 
 
 def load_recipe(name: str) -> Recipe:

@@ -50,6 +50,17 @@ def test_a_query_cannot_end_its_own_turn():
     assert prompt.count("<|im_start|>") == 2
 
 
+@pytest.mark.parametrize("joint", range(1, len("<|im_end|>")))
+def test_a_query_cannot_end_its_own_turn_by_being_cut(joint):
+    recipe, marker = load_recipe("embedded"), "<|im_end|>"
+    head = recipe.max_query_bytes * 3 // 4
+    tail = recipe.max_query_bytes - head
+    query = "a" * (head - joint) + marker[:joint] + "b" * 100 + marker[joint:] + "c" * (tail - len(marker) + joint)
+    prompt = recipe.ask(query)
+    assert prompt.count(marker) == 1
+    assert len(prompt.encode()) <= recipe.max_query_bytes + 60
+
+
 def test_a_long_query_is_cut_to_the_bound():
     recipe = load_recipe("embedded")
     prompt = recipe.ask("a" * 400_000)
