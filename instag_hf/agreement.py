@@ -7,7 +7,7 @@ is the share of gold tags that any predicted tag meets, and F1 is the harmonic m
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -83,7 +83,7 @@ def tag_f1(
         seed: Of the resampled queries.
 
     Raises:
-        InputError: The lists are empty or of different lengths.
+        InputError: The lists are empty or of different lengths, or an item is no list of texts.
 
     Example:
         >>> tag_f1([["math"], ["python", "sorting"]], [["math"], ["python"]], embedder=None).exact.f1
@@ -94,7 +94,7 @@ def tag_f1(
             raise InputError(f"tag_f1: expected {len(gold)} {name}, one for each query, found {len(values)}.")
     if not len(gold):
         raise InputError("tag_f1: expected queries, found none.")
-    own, wanted = [set(tags) for tags in predicted], [set(tags) for tags in gold]
+    own, wanted = _sets("predicted", predicted), _sets("gold", gold)
     exact = np.array([[len(a & b), len(a), len(a & b), len(b)] for a, b in zip(own, wanted, strict=True)])
     fuzzy = None if embedder is None else _fuzzy_counts(own, wanted, embedder, threshold)
     groups = defaultdict(list)
@@ -111,6 +111,13 @@ def tag_f1(
         fuzzy_interval=None if fuzzy is None else _interval(fuzzy, seed),
         sources={source: _micro(exact[rows]) for source, rows in sorted(groups.items())},
     )
+
+
+def _sets(name: str, lists: Sequence[Sequence[str]]) -> list[set[str]]:
+    for row, tags in enumerate(lists):
+        if isinstance(tags, str) or not isinstance(tags, Iterable) or not all(isinstance(tag, str) for tag in tags):
+            raise InputError(f"tag_f1: expected a list of tags for each query, found {tags!r:.80} as {name} of {row}.")
+    return [set(tags) for tags in lists]
 
 
 def _fuzzy_counts(

@@ -78,7 +78,15 @@ def test_the_interval_holds_the_score_and_is_the_same_each_time():
 
 
 @pytest.mark.parametrize(
-    ("own", "gold", "sources"), [([["a"]], [["a"], ["b"]], None), ([], [], None), ([["a"]], [["a"]], [])]
+    ("own", "gold", "sources"),
+    [
+        ([["a"]], [["a"], ["b"]], None),
+        ([], [], None),
+        ([["a"]], [["a"]], []),
+        (["math"], [["math"]], None),
+        ([["math"]], [None], None),
+        ([["math"]], [["math", None]], None),
+    ],
 )
 def test_what_does_not_fit_is_refused(own, gold, sources):
     with pytest.raises(InputError, match="tag_f1: expected"):
