@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from instag_hf.errors import InputError, MissingError
+from instag_hf.errors import InputError, MissingError, StoreError
 from instag_hf.replies import home
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def embed(phrases: Sequence[str], embedder: str | Embedder = MINILM, *, progress
     Raises:
         InputError: The function returned something else than a finite, non-zero vector for each text.
         MissingError: The model or the package that runs it is not on this machine and cannot be fetched.
+        StoreError: The file of known vectors cannot be read or written.
     """
     distinct = list(dict.fromkeys(phrases))
     if not distinct:
@@ -108,14 +109,24 @@ def _cached(phrases: Sequence[str], name: str, progress: bool) -> np.ndarray:
 
 @contextlib.contextmanager
 def _cache(key: str) -> Iterator[sqlite3.Connection]:
-    folder = home() / "embeddings"
-    folder.mkdir(parents=True, exist_ok=True)
-    cache = sqlite3.connect(folder / f"{key}.sqlite", timeout=60)
+    path = home() / "embeddings" / f"{key}.sqlite"
     try:
-        cache.execute("CREATE TABLE IF NOT EXISTS vectors (phrase TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-        yield cache
-    finally:
-        cache.close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as cache:
+            cache.execute("CREATE TABLE IF NOT EXISTS vectors (phrase TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+            yield cache
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"embeddings: could not use the vectors kept in {path}: {error}. Free some disk space, delete the file if "
+        "it is broken, or set INSTAG_HOME to a folder that can be written."
+    )
 
 
 def _known(cache: sqlite3.Connection, phrases: Sequence[str]) -> dict[str, np.ndarray]:

@@ -83,6 +83,7 @@ def test_a_column_of_nothing_reads_as_rows_without_tags():
         pytest.param("abc", "expected a dataset or lists of tags, found str", id="text"),
         pytest.param(["abc"], 'row 0: expected "instag_tags" to be a list of tags, found str', id="texts"),
         pytest.param([["a"], ["b", 1]], "expected .* lists of texts, found something else from row 0 on", id="numbers"),
+        pytest.param([["a\ud800"]], "expected .* lists of texts, .* surrogates not allowed", id="half a character"),
         pytest.param([["a"], ["b", None]], "row 1: expected texts .*, found a tag that is nothing", id="nothing"),
         pytest.param(Dataset.from_dict({"x": [1]}), r"expected a column .* found columns \['x'\]", id="no column"),
         pytest.param(Dataset.from_dict({"instag_tags": ["a"]}), "to be lists of texts, found string", id="text column"),

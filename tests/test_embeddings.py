@@ -7,7 +7,7 @@ import pytest
 
 from instag_hf import embeddings
 from instag_hf.embeddings import MINILM, embed, identity
-from instag_hf.errors import InputError, MissingError
+from instag_hf.errors import InputError, MissingError, StoreError
 
 
 def test_near_phrases_are_near_and_vectors_have_length_one(clean_home):
@@ -40,6 +40,17 @@ def test_hostile_phrases_are_kept_apart(clean_home):
     first = embed(phrases)
     np.testing.assert_array_equal(embed(phrases), first)
     assert len({vector.tobytes() for vector in first}) == len(phrases)
+
+
+def test_a_store_of_vectors_that_cannot_be_used_is_named(clean_home, monkeypatch):
+    embed(["math"])
+    (kept,) = (clean_home / "embeddings").iterdir()
+    kept.write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match=r"could not use the vectors kept in .*not a database"):
+        embed(["math"])
+    monkeypatch.setenv("INSTAG_HOME", str(kept))
+    with pytest.raises(StoreError, match="set INSTAG_HOME to a folder"):
+        embed(["math"])
 
 
 def test_a_function_is_an_embedder_and_its_mistakes_are_named():

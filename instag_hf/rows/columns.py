@@ -148,7 +148,7 @@ def _typed(batch: Sequence[Any], column: str, done: int) -> pa.Array:
             raise InputError(f'tags: row {row}: expected "{column}" to be a list of tags, found {type(tags).__name__}.')
     try:
         return pa.array([tags and list(tags) for tags in batch], pa.list_(pa.string()))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:  # the last of a lone surrogate
         raise InputError(
             f'tags: expected "{column}" to be lists of texts, found something else from row {done} on: {error}'
         ) from error
