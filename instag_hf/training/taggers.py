@@ -125,6 +125,7 @@ def train_tagger(job: Job) -> dict[str, Any]:
     """
     need_packages()
     import transformers
+    from peft.helpers import disable_input_dtype_casting
 
     _check(job)
     facts = _facts(job)
@@ -141,7 +142,8 @@ def train_tagger(job: Job) -> dict[str, Any]:
         raise InputError(f"train: no row's tags can be written as {job.recipe.format}. Choose another recipe.")
     learner = add_lora(model, job.settings, job.start) if job.settings.rank else model
     trainer = _trainer(learner, tokenizer, job, encoded)
-    result = trainer.train(resume_from_checkpoint=resume)
+    with disable_input_dtype_casting(learner):  # autocast casts already, and peft's copies in float32 take time
+        result = trainer.train(resume_from_checkpoint=resume)
     facts |= {
         "examples_taught": len(encoded),
         "examples_unfit": unfit,
@@ -198,7 +200,7 @@ def _arguments(job: Job, groups: Sequence[Sequence[Encoded]], *, watched: bool) 
         gradient_accumulation_steps=max(1, round(settings.batch_size / rows)),
         optim="adamw_torch_fused" if cuda else "adamw_torch",
         use_cpu=not cuda,
-        bf16=not settings.rank,
+        bf16=True,
         gradient_checkpointing=cuda and not settings.rank,
         eval_strategy="steps" if watched else "no",
         eval_steps=0.25,
