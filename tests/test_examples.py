@@ -88,6 +88,26 @@ def test_a_missing_column_is_an_error_that_names_what_is_there():
         read_examples([{"query": "q"}], tags="tags")
 
 
+@pytest.mark.parametrize("tags", ["python", ["python", None], [1]])
+def test_tags_that_are_no_list_of_texts_are_refused(tags):
+    with pytest.raises(InputError, match='expected lists of tags in the column "tags", found'):
+        read_examples([{"query": "q", "tags": tags}], tags="tags")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("source,licence\na,MIT\nb\n", r"found \['b'\]", id="a row without a licence"),
+        pytest.param("source,licence\na,MIT\na,GPL\n", "expected one licence of 'a'", id="two licences"),
+        pytest.param("source,licence\na," + "x" * 200_000, "could not read", id="a field too long"),
+    ],
+)
+def test_a_table_of_licences_that_leaves_doubt_is_refused(tmp_path, text, message):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_licenses(tmp_path / "table.csv")
+
+
 def test_licences_are_read_joined_and_chosen_by_tier(tmp_path):
     (tmp_path / "table.tsv").write_text("source\tlicence\ttier\na\tMIT\tA\nb\tCC BY-NC, 4.0\tB\n")
     table = read_licenses(tmp_path / "table.tsv")
