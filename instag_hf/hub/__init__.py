@@ -267,7 +267,7 @@ def _model_files(weights: Weights, found: Snapshot, license: str | None) -> Want
     given = weights.license if license is None else license
     terms = decide_license(given, keys_of(there), [], what=found.repo.id)
     card = weights.card(found.repo.id, _name(found.repo), there, terms)
-    return Wanted({**weights.files, CARD: card.encode()})
+    return Wanted({**weights.files, CARD: card.encode()}, weights.replaces)
 
 
 def _earlier(found: Snapshot) -> set[str]:
