@@ -66,5 +66,6 @@ def test_what_cannot_be_is_refused(here, words, told):
 def test_a_column_that_is_there_is_kept_unless_asked(here):
     assert run(*PLAIN, "-o", "one.jsonl").exit_code == 0
     (here / "tagged.jsonl").write_text((here / "one.jsonl").read_text())
-    assert "already has the column instag_normalized" in run(*PLAIN, "-o", "two.jsonl").output
+    assert "already has the column instag_normalized" in run(*PLAIN, "-o", "two.jsonl", "--save", "words").output
+    assert not (here / "words").exists()  # it is told before the work
     assert run(*PLAIN, "-o", "two.jsonl", "--overwrite").exit_code == 0
