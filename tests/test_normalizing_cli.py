@@ -54,6 +54,8 @@ def test_a_dry_run_shows_the_funnel_and_merges_and_writes_nothing(here):
         (["--vocabulary", "v", "--min-count", "3", "-o", "x.jsonl"], "found --min-count beside --vocabulary"),
         (["-o", "x.jsonl"], "the most frequent is in 4. Lower it: min_count=4 would keep 4"),
         (["-o", "x.jsonl", "--column", "tags"], 'expected a column "tags"'),
+        (["--save", "tagged.jsonl/words"], "output: could not write into tagged.jsonl"),
+        (["--save", "tagged.jsonl", "--overwrite"], "expected a folder to save the vocabulary to, found the file"),
         (["--save", "."], "expected a folder that is not there, found ."),
     ],
 )

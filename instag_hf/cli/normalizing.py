@@ -103,8 +103,12 @@ def _check(output: str | None, save: str | None, vocabulary: str | None, overwri
         raise click.UsageError("expected where to write, found neither. Give -o or, for the vocabulary, --save.")
     if output:
         pipeline.check_target(output, overwrite=overwrite)
+    if save and Path(save).is_file():
+        raise click.UsageError(f"expected a folder to save the vocabulary to, found the file {save}.")
     if save and Path(save).exists() and not overwrite:
         raise click.UsageError(f"expected a folder that is not there, found {save}. Allow it with --overwrite.")
+    if save and not Path(save).exists():
+        pipeline.check_target(save)
 
 
 def _fitted(dataset: "Dataset", asked: dict[str, Any]) -> "TagNormalizer":
