@@ -88,6 +88,16 @@ def test_a_missing_column_is_an_error_that_names_what_is_there():
         read_examples([{"query": "q"}], tags="tags")
 
 
+@pytest.mark.parametrize("command", ["train-tagger", "train-lm"])
+@pytest.mark.parametrize(
+    "given", [("--rank", "-1"), ("--batch-size", "0"), ("--epochs", "0"), ("--max-steps", "-3"), ("--seed", "-1")]
+)
+def test_settings_out_of_range_are_usage_errors(command, given):
+    done = CliRunner().invoke(cli, [command, "rows.jsonl", "-o", "out", *given])
+    assert done.exit_code == 2
+    assert f"{given[1]} is not in the range" in done.output.replace(".0 is", " is")
+
+
 @pytest.mark.parametrize("tags", ["python", ["python", None], [1]])
 def test_tags_that_are_no_list_of_texts_are_refused(tags):
     with pytest.raises(InputError, match='expected lists of tags in the column "tags", found'):
