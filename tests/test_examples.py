@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instag_hf.cli import cli
-from instag_hf.errors import InputError
+from instag_hf.errors import InputError, MissingError
 from instag_hf.prompts import load_recipe
 from instag_hf.training.examples import (
     IGNORED,
@@ -96,6 +96,19 @@ def test_settings_out_of_range_are_usage_errors(command, given):
     done = CliRunner().invoke(cli, [command, "rows.jsonl", "-o", "out", *given])
     assert done.exit_code == 2
     assert f"{given[1]} is not in the range" in done.output.replace(".0 is", " is")
+
+
+def test_what_scoring_misses_is_told_before_the_training(tmp_path, monkeypatch):
+    def embed(phrases):
+        raise MissingError("embeddings: needs sentence-transformers.")
+
+    monkeypatch.setattr("instag_hf.embeddings.embed", embed)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "q", "tags": ["t"]}\n')
+    words = ["train-tagger", str(rows), "-o", str(tmp_path / "out"), "--tags", "tags", "--dev", str(rows)]
+    done = CliRunner().invoke(cli, words)
+    assert (done.exit_code, (tmp_path / "out").exists()) == (1, False)
+    assert "needs sentence-transformers" in done.output
 
 
 @pytest.mark.parametrize("tags", ["python", ["python", None], [1]])

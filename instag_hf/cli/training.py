@@ -105,6 +105,7 @@ def train_tagger(
         instag train-tagger tagged.jsonl -o my-tagger --tags tags --max-steps 2
     """
     from instag_hf import pipeline, training
+    from instag_hf.embeddings import embed
     from instag_hf.prompts import load_recipe
     from instag_hf.training.examples import read_examples, read_licenses, with_licenses
 
@@ -142,8 +143,11 @@ def train_tagger(
             "tiers": list(tiers),
         },
     )
+    scored = dev and not base and "gguf" in job.formats
+    if scored:
+        embed(["tag"])  # what the fuzzy match is missing is told now, not after a training of hours
     facts = training.train_tagger(job)
-    if dev and not base and "gguf" in job.formats:
+    if dev and scored:
         tagger = make_tagger(model=str(output / training.GGUF), recipe=job.recipe, column=column, turns=turns)
         training.record(output, facts | {"scores": _score(tagger, dev, tags)})
     click.echo(output / training.RECORD)
