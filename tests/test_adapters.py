@@ -109,6 +109,28 @@ def test_the_shipped_adapter_is_read_for_its_base_only(base):
         gguf.load_gguf(ADAPTER, model.config, modules)
 
 
+def test_what_is_no_adapter_of_the_base_is_told_in_one_sentence(base, tmp_path):
+    model, _ = load_base(str(base))
+    (tmp_path / "prose.gguf").write_text("no adapter at all")
+    with pytest.raises(InputError, match=r"expected a GGUF file, found prose.gguf: "):
+        add_lora(model, Settings(), str(tmp_path / "prose.gguf"))
+    for rank, width in ((4, 2 * WIDTH), (2, WIDTH)):
+        pairs = {
+            "model.layers.0.mlp.up_proj": (np.ones((4, WIDTH)), np.ones((128, 4))),
+            "model.layers.1.mlp.up_proj": (np.ones((rank, width)), np.ones((128, rank))),
+        }
+        gguf.save_gguf(pairs, 4, model.config, tmp_path / "other.gguf")
+        with pytest.raises(InputError, match=r"expected matrices of the shapes .* for model.layers.1.mlp.up_proj"):
+            add_lora(model, Settings(), str(tmp_path / "other.gguf"))
+
+
+def test_an_alpha_that_is_no_whole_number_stays_as_it_is(base, tmp_path):
+    model, _ = load_base(str(base))
+    pairs = {"model.layers.0.mlp.up_proj": (np.ones((4, WIDTH)), np.ones((128, 4)))}
+    gguf.save_gguf(pairs, 0.5, model.config, tmp_path / "half.gguf")
+    assert add_lora(model, Settings(), str(tmp_path / "half.gguf")).peft_config["default"].lora_alpha == 0.5
+
+
 def test_only_query_and_key_are_reordered_and_only_in_the_llama_family(adapted):
     config = adapted[0].config
     rows = np.arange(WIDTH, dtype=np.float32)[:, None]

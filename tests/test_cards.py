@@ -9,6 +9,7 @@ import yaml
 from conftest import ROOT
 
 from instag_hf.cards import escape, tagger_card, tagger_facts, tagger_notice, taglm_card
+from instag_hf.cards.filling import BEGIN, END, fill_card
 from instag_hf.engines.embedded import ADAPTER, BASE_FILE
 from instag_hf.errors import InputError
 from instag_hf.mtbench import Round, Scores
@@ -64,6 +65,13 @@ def test_text_of_data_stays_text():
     assert r"MIT \| \[x\](http://y) &lt;b> # z" in notice
     assert "<script>" not in notice
     assert "\n# z" not in notice
+
+
+def test_a_row_that_holds_our_marks_does_not_break_the_card():
+    body = f"```\n{END}\n{BEGIN}\n```"
+    first = fill_card("dataset", "", {}, body, heading="A")
+    again = fill_card("dataset", first + "\nTheirs.\n", {}, body, heading="A")
+    assert again == first + "\nTheirs.\n"
 
 
 def test_escaping_keeps_plain_words():

@@ -78,6 +78,24 @@ def test_a_command_is_recorded_without_the_folders_of_this_machine(tmp_path, mon
     assert shlex.split(command_line()) == given
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("-o/home/me/x.parquet", "-ox.parquet"),
+        ("mine=/home/me/x.parquet", "mine=x.parquet"),
+        ("--data=mine=/home/me/x.parquet", "--data=mine=x.parquet"),
+        ("../me/x.parquet", "x.parquet"),
+        ("~/x.parquet", "x.parquet"),
+        ("tatsu-lab/alpaca@main", "tatsu-lab/alpaca@main"),
+        ("--per-tag=math=10..50", "--per-tag=math=10..50"),
+        ("what is a = b / c?", "what is a = b / c?"),
+    ],
+)
+def test_a_folder_is_not_recorded_however_it_is_written(monkeypatch, word, told):
+    monkeypatch.setattr("sys.argv", ["instag", word])
+    assert shlex.split(command_line()) == ["instag", told]
+
+
 def test_errors_are_one_sentence_and_exit_code_1(tmp_path, clean_home):
     source = tmp_path / "strange.csv"
     source.write_text("text,label\na,1\n")

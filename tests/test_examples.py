@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instag_hf.cli import cli
-from instag_hf.errors import InputError
+from instag_hf.errors import InputError, MissingError
 from instag_hf.prompts import load_recipe
 from instag_hf.training.examples import (
     IGNORED,
@@ -86,6 +86,49 @@ def test_normalized_tags_keep_the_explanation_of_the_raw_tag_of_their_name():
 def test_a_missing_column_is_an_error_that_names_what_is_there():
     with pytest.raises(InputError, match=r'expected a column "tags" of tags, found columns \[.query.\]'):
         read_examples([{"query": "q"}], tags="tags")
+
+
+@pytest.mark.parametrize("command", ["train-tagger", "train-lm"])
+@pytest.mark.parametrize(
+    "given", [("--rank", "-1"), ("--batch-size", "0"), ("--epochs", "0"), ("--max-steps", "-3"), ("--seed", "-1")]
+)
+def test_settings_out_of_range_are_usage_errors(command, given):
+    done = CliRunner().invoke(cli, [command, "rows.jsonl", "-o", "out", *given])
+    assert done.exit_code == 2
+    assert f"{given[1]} is not in the range" in done.output.replace(".0 is", " is")
+
+
+def test_what_scoring_misses_is_told_before_the_training(tmp_path, monkeypatch):
+    def embed(phrases):
+        raise MissingError("embeddings: needs sentence-transformers.")
+
+    monkeypatch.setattr("instag_hf.embeddings.embed", embed)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "q", "tags": ["t"]}\n')
+    words = ["train-tagger", str(rows), "-o", str(tmp_path / "out"), "--tags", "tags", "--dev", str(rows)]
+    done = CliRunner().invoke(cli, words)
+    assert (done.exit_code, (tmp_path / "out").exists()) == (1, False)
+    assert "needs sentence-transformers" in done.output
+
+
+@pytest.mark.parametrize("tags", ["python", ["python", None], [1]])
+def test_tags_that_are_no_list_of_texts_are_refused(tags):
+    with pytest.raises(InputError, match='expected lists of tags in the column "tags", found'):
+        read_examples([{"query": "q", "tags": tags}], tags="tags")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("source,licence\na,MIT\nb\n", r"found \['b'\]", id="a row without a licence"),
+        pytest.param("source,licence\na,MIT\na,GPL\n", "expected one licence of 'a'", id="two licences"),
+        pytest.param("source,licence\na," + "x" * 200_000, "could not read", id="a field too long"),
+    ],
+)
+def test_a_table_of_licences_that_leaves_doubt_is_refused(tmp_path, text, message):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_licenses(tmp_path / "table.csv")
 
 
 def test_licences_are_read_joined_and_chosen_by_tier(tmp_path):

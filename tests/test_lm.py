@@ -158,6 +158,8 @@ def test_trl_leaves_our_tokens_and_labels_as_they_are(base, rows, tmp_path):
     ("given", "message"),
     [
         pytest.param({"settings": LMSettings(batch_size=6, device_rows=4)}, "a batch size that 1 devices", id="batch"),
+        pytest.param({"settings": LMSettings(batch_size=0)}, "batch_size of at least 1, found 0", id="no batch"),
+        pytest.param({"settings": LMSettings(max_tokens=-5)}, "max_tokens of at least 1, found -5", id="no tokens"),
         pytest.param({"settings": LMSettings(template="chatml")}, "expected a template of", id="template"),
         pytest.param({"settings": LMSettings(max_tokens=4)}, "no row has an answer within max_tokens", id="length"),
         pytest.param({"column": "source", "reply": "license"}, None, id="other columns are fine"),

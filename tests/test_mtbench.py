@@ -402,6 +402,59 @@ def test_fastchats_own_reader_finds_our_means(bench, server, model, tmp_path):
     assert table[table["turn"] == 2]["score"].mean() == pytest.approx(scores.second_turn)
 
 
+def test_a_file_keeps_the_judgments_of_other_models(bench, tmp_path):
+    path = tmp_path / "j.jsonl"
+    for model, rating in (("one", 3.0), ("two", 4.0), ("one", 5.0)):
+        write_judgments(judged(dict.fromkeys(TURNS, rating)), bench, answered(bench), path, model=model, judge="j")
+    for model, rating in (("one", 5.0), ("two", 4.0)):
+        assert read_judgments([path], bench, model=model).judgments == judged(dict.fromkeys(TURNS, rating))
+
+
+def test_lone_surrogates_in_questions_and_replies_do_not_stop_a_run(server, model, tmp_path):
+    folder = write_bench(tmp_path / "bench")
+    rows = [row | {"turns": ["Say \ud83d", "again"]} for row in QUESTIONS[:1]]
+    (folder / "question.jsonl").write_text(json.dumps(rows[0]))
+    server.rule(Rule(contains="Say \ufffd", reply="no \udc00"))
+    odd = read_bench(folder)
+    answers = answer(odd, model)
+    assert answers[1].turns[0] == "no \ufffd"
+    write_answers({1: Answer(("no \udc00", "b"))}, odd, tmp_path / "a.jsonl", model="m")
+    assert read_answers(tmp_path / "a.jsonl", odd)[1].turns == ("no \ufffd", "b")
+
+
+def test_a_file_that_cannot_be_written_is_told_in_one_sentence(bench, tmp_path):
+    (tmp_path / "out").write_text("a file, not a folder")
+    with pytest.raises(InputError, match="mt-bench: could not write .*Choose another folder"):
+        write_answers(answered(bench), bench, tmp_path / "out" / "a.jsonl", model="m")
+
+
+def test_every_judgment_is_told_also_of_turns_without_an_answer(bench, server, model):
+    scripted(server, RATINGS)
+    told = []
+    found = judge(bench, answered(bench) | {1: Answer((), "refused: x")}, model, rounds=1, on_judgment=told.append)
+    assert sorted(told) == sorted(found)
+
+
+def test_a_template_with_an_unknown_field_is_told_before_anybody_is_asked(tmp_path):
+    folder = write_bench(tmp_path / "bench")
+    path = folder / "judge_prompts.jsonl"
+    path.write_text(path.read_text().replace("{answer_2}", "{reply_2}"))
+    with pytest.raises(InputError, match=r"found \['reply_2'\]"):
+        read_bench(folder)
+
+
+@pytest.mark.parametrize("rounds", [[], ["one"], [{"mean": "x"}]])
+def test_what_are_no_scores_is_refused(rounds):
+    with pytest.raises(InputError, match="expected scores as `instag mt-bench --json` prints them"):
+        Scores.from_dict({"model": "m", "judge": "j", "bench": "", "rounds": rounds})
+
+
+def test_a_score_of_any_size_is_out_of_range(bench, tmp_path):
+    rows = judgment_rows({(1, 1): 10**400})
+    (one,) = read_judgments([write_lines(tmp_path / "j.jsonl", rows)], bench).judgments
+    assert (one.rating, one.failure) == (None, "range: the file says 10000000000000000000")
+
+
 @pytest.mark.parametrize("text", ["$ERROR$", "ERROR", " $ERROR$\n"])
 @pytest.mark.parametrize("turn", [1, 2])
 def test_fastchats_error_in_place_of_an_answer_is_a_failure(bench, tmp_path, text, turn):
@@ -460,6 +513,19 @@ def test_the_official_files_are_whole(official):
             '{"question_id": 7, "category": "math", "turns": ["a", "b"]}',
             r"a reference answer to each turn of question 7 \(math\), found 0 of 2",
             id="no reference",
+        ),
+        pytest.param(
+            "question.jsonl",
+            '{"question_id": 1, "turns": ["a"]}',
+            "a category of question 1 in .*, found None",
+            id="no category",
+        ),
+        pytest.param("question.jsonl", "[" * 100_000, "expected JSON in question.jsonl, line 1", id="too deep"),
+        pytest.param(
+            "judge_prompts.jsonl",
+            '{"name": "single-v1", "system_prompt": "", "output_format": "[[rating]]"}',
+            r"a list of texts in judge_prompts.jsonl, single-v1, prompt_template, found '\[None\]'",
+            id="no template",
         ),
         pytest.param("judge_prompts.jsonl", "{}", r"expected the judge prompts \['single-math-v1'", id="other prompts"),
         pytest.param("reference_answer/gpt-4.jsonl", '{"question_id": 2}', 'expected "choices" with', id="no choices"),
@@ -571,6 +637,12 @@ def test_the_command_fails_where_ratings_are_missing_unless_told(run):
     assert allowed.stdout.endswith("21 ratings, 3 missing (3 parse)\n")
 
 
+def test_a_judge_that_there_is_not_is_told_before_anybody_is_asked(run):
+    done = run(*ASK, "--judge", "stand-in", "--judge-engine", "abacus")
+    assert (done.returncode, run.server.counts().requests) == (1, 0)
+    assert "expected an engine of" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -578,6 +650,7 @@ def test_the_command_fails_where_ratings_are_missing_unless_told(run):
         pytest.param((*ASK, "--answers", "a.jsonl"), "expected one of --model", id="both"),
         pytest.param(("--answers", "a.jsonl", "-o", "out"), "expected --judge with --answers", id="no judge"),
         pytest.param(ASK[:-2], "-o FOLDER", id="no folder"),
+        pytest.param((*ASK, "--judge-engine", "tgi"), "expected --judge with", id="a judge's engine alone"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(run, words, message):

@@ -54,6 +54,8 @@ def test_a_dry_run_shows_the_funnel_and_merges_and_writes_nothing(here):
         (["--vocabulary", "v", "--min-count", "3", "-o", "x.jsonl"], "found --min-count beside --vocabulary"),
         (["-o", "x.jsonl"], "the most frequent is in 4. Lower it: min_count=4 would keep 4"),
         (["-o", "x.jsonl", "--column", "tags"], 'expected a column "tags"'),
+        (["--save", "tagged.jsonl/words"], "output: could not write into tagged.jsonl"),
+        (["--save", "tagged.jsonl", "--overwrite"], "expected a folder to save the vocabulary to, found the file"),
         (["--save", "."], "expected a folder that is not there, found ."),
     ],
 )
@@ -66,5 +68,6 @@ def test_what_cannot_be_is_refused(here, words, told):
 def test_a_column_that_is_there_is_kept_unless_asked(here):
     assert run(*PLAIN, "-o", "one.jsonl").exit_code == 0
     (here / "tagged.jsonl").write_text((here / "one.jsonl").read_text())
-    assert "already has the column instag_normalized" in run(*PLAIN, "-o", "two.jsonl").output
+    assert "already has the column instag_normalized" in run(*PLAIN, "-o", "two.jsonl", "--save", "words").output
+    assert not (here / "words").exists()  # it is told before the work
     assert run(*PLAIN, "-o", "two.jsonl", "--overwrite").exit_code == 0

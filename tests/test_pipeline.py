@@ -13,6 +13,7 @@ from instag_hf.errors import InputError, Interrupted
 from instag_hf.pipeline.files import whole_folder
 from instag_hf.pipeline.stopping import CtrlC
 from instag_hf.tagger import Tagger
+from instag_hf.testing import TaggingServer
 
 ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": "ok"} for n in range(5)]
 
@@ -213,3 +214,16 @@ def test_gold_tags_that_are_one_text_are_refused():
 def test_failures_are_counted_by_kind():
     ds = Dataset.from_dict({"instag_error": ["", "row: x", "parse: y", "row: z"]})
     assert pipeline.failures(ds) == {"row": 2, "parse": 1}
+
+
+def test_a_tagger_is_scored_against_the_tags_of_another(clean_home, monkeypatch):
+    rows = Dataset.from_list([{"instruction": "Sort a list."}, {"instruction": ""}])
+    with TaggingServer() as server:
+        monkeypatch.setenv("INSTAG_URL", server.url)
+        tagger = Tagger(engine="openai", model="stand-in", recipe="open")
+        tagged = pipeline.tag(rows, tagger)
+        scores = pipeline.evaluate(tagged, tagger, gold="instag_tags", embedder=None)
+        assert scores["agreement"]["exact"]["f1"] == 1.0
+        assert (scores["agreement"]["queries"], scores["failed"], scores["gold_failed"]) == (1, 0, 1)
+        with pytest.raises(InputError, match="expected rows with gold tags, found 1 rows that all failed"):
+            pipeline.evaluate(tagged.select([1]), tagger, gold="instag_tags", embedder=None)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -736,6 +737,35 @@ def test_whole_weights_are_loaded_by_transformers(local_hub, api, trained, tmp_p
     assert "library_name: transformers" in done.card
     again = transformers.AutoModelForCausalLM.from_pretrained("me/weights", revision=done.commit)
     assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
+def test_weights_leave_none_behind_that_would_be_loaded_instead(local_hub, api, trained, tmp_path):
+    def publish(names, folder):
+        root = tmp_path / str(len(names)) / folder
+        root.mkdir(parents=True)
+        for name in names:
+            (root / name).write_text(json.dumps({"of": name}))
+        (root.parent / "training.json").write_text((trained / "training.json").read_text())
+        return instag.publish_model(root.parent, "me/changing", license="mit").removed
+
+    shards = [f"model-0000{place}-of-00002.safetensors" for place in (1, 2)]
+    assert publish(["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"], "adapter") == ()
+    api.upload_file(path_or_fileobj=b"theirs", path_in_repo="model.py", repo_id="me/changing")
+    removed = publish(["config.json", "model.safetensors.index.json", *shards], "merged")
+    assert sorted(removed) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(publish(["config.json", "model.safetensors"], "merged")) == sorted(
+        [*shards, "model.safetensors.index.json"]
+    )
+    assert {"model.py", "tokenizer.json"} <= set(api.list_repo_files("me/changing"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+@pytest.mark.parametrize("name", ["training.json", "adapter/adapter_config.json"])
+def test_a_record_that_cannot_be_read_is_told(trained, tmp_path, name, text):
+    shutil.copytree(trained, tmp_path / "made")
+    (tmp_path / "made" / name).write_text(text)
+    with pytest.raises(InputError, match=rf"hub: expected a JSON object in .*{name}, found "):
+        instag.publish_model(tmp_path / "made", "me/no", license="mit")
 
 
 def test_the_shipped_tagger_goes_with_its_notice(local_hub, api):

@@ -18,6 +18,7 @@ from instag_hf.prompts import load_recipe
 from instag_hf.tagger import Tagger
 from instag_hf.training import Job, Settings, train_tagger
 from instag_hf.training.examples import Example
+from instag_hf.training.runs import prepare
 
 INSTAG = Path(sys.executable).parent / "instag"
 EXAMPLES = [
@@ -178,3 +179,19 @@ def test_the_papers_loop_an_open_recipe_tags_and_a_new_tagger_learns_from_it(tmp
     columns = Tagger(model=str(out / "tagger.gguf"))({"instruction": "Write a Python function that sorts a list."})
     assert columns["instag_error"] == ""
     assert columns["instag_tags"]
+
+
+def test_a_checkpoint_that_was_never_finished_does_not_stand_in_the_way(tmp_path):
+    assert not prepare(tmp_path, {})
+    for step, names in ((1, ("model.safetensors", "trainer_state.json")), (2, ("model.safetensors",))):
+        (tmp_path / "checkpoints" / f"checkpoint-{step}").mkdir()
+        for name in names:
+            (tmp_path / "checkpoints" / f"checkpoint-{step}" / name).write_text("{}")
+    assert prepare(tmp_path, {})
+    assert [path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match=r"train: could not write into .*out: .*Choose another folder"):
+        prepare(tmp_path / "out", {})

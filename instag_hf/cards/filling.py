@@ -68,7 +68,7 @@ def fill_card(
         ) from error
     text = before.text if before else f"\n# {heading}\n" if heading else ""
     head, begun, rest = text.partition(BEGIN)
-    _, ended, tail = rest.partition(END)
+    _, ended, tail = rest.rpartition(END)  # the last one: the first may stand in a row that the card shows
     if not (begun and ended):
         head, tail = f"{text.rstrip()}\n\n" if text.strip() else "\n", "\n"
     return f"---\n{data.to_yaml()}\n---\n{head}{BEGIN}\n{body.strip()}\n{END}{tail}"

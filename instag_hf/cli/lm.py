@@ -8,21 +8,21 @@ from typing import Any
 import click
 
 from instag_hf.cli.shown import command_line
-from instag_hf.cli.training import settings_options
+from instag_hf.cli.training import ABOVE_0, FROM_0, FROM_1, settings_options
 
 SETTINGS: dict[str, tuple[Any, str]] = {  # options of `train-lm` that are fields of training.LMSettings
     "template": (str, 'How a conversation is written: "vicuna", as in the paper, or "own", the base\'s.'),
-    "epochs": (float, "Passes over the rows."),
-    "max_steps": (int, "Stop after so many steps, whatever the epochs say."),
-    "total_tokens": (int, "Train on so many tokens of rows, whatever the epochs say."),
-    "learning_rate": (float, "The highest learning rate."),
-    "batch_size": (int, "Rows for each step, over all devices."),
-    "device_rows": (int, "Rows that go through a device at once, at most."),
-    "max_tokens": (int, "Length of a row; a longer one is cut at its end."),
+    "epochs": (ABOVE_0, "Passes over the rows."),
+    "max_steps": (FROM_0, "Stop after so many steps, whatever the epochs say."),
+    "total_tokens": (FROM_0, "Train on so many tokens of rows, whatever the epochs say."),
+    "learning_rate": (ABOVE_0, "The highest learning rate."),
+    "batch_size": (FROM_1, "Rows for each step, over all devices."),
+    "device_rows": (FROM_1, "Rows that go through a device at once, at most."),
+    "max_tokens": (FROM_1, "Length of a row; a longer one is cut at its end."),
     "packing": (bool, "Lay rows end to end."),
-    "rank": (int, "Rank of LoRA on all linear layers; 0 trains every weight."),
-    "alpha": (int, "LoRA's alpha."),
-    "seed": (int, "Of everything that is drawn."),
+    "rank": (FROM_0, "Rank of LoRA on all linear layers; 0 trains every weight."),
+    "alpha": (FROM_1, "LoRA's alpha."),
+    "seed": (FROM_0, "Of everything that is drawn."),
 }
 
 

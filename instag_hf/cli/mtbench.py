@@ -75,8 +75,8 @@ def mt_bench(
     """
     if sum((bool(model or engine), bool(answers), bool(judgments))) != 1:
         raise click.UsageError("expected one of --model (who answers), --answers FILE and --judgments FILE")
-    if (answers and not judge_model) or (not judgments and not output):
-        raise click.UsageError("expected --judge with --answers, and -o FOLDER for what is asked")
+    if ((answers or judge_engine) and not judge_model) or (not judgments and not output):
+        raise click.UsageError("expected --judge with --answers and --judge-engine, and -o FOLDER for what is asked")
     from instag_hf import mtbench
 
     bench = mtbench.read_bench(source, prompts=prompts or "", references=references or "")
@@ -85,8 +85,9 @@ def mt_bench(
         _show(bench, found.judgments, (found.model, found.judge), allow_failed, as_json)
         return
     folder = Path(output or "")
+    judge = mtbench.ChatModel(engine=judge_engine or "", model=judge_model) if judge_model else None
     if answers:
-        known, name = mtbench.read_answers(answers, bench), name or answers.stem
+        path, known, name = answers, mtbench.read_answers(answers, bench), name or answers.stem
     else:
         answering = mtbench.ChatModel(engine=engine or "", model=model or "")
         name = name or answering.name
@@ -94,10 +95,9 @@ def mt_bench(
         path = folder / ANSWERS / f"{_file(name)}.jsonl"
         mtbench.write_answers(known, bench, path, model=name)
         _tell_answers(known)
-        if not judge_model:
-            click.echo(path)
-            return
-    judge = mtbench.ChatModel(engine=judge_engine or "", model=judge_model or "")
+    if judge is None:
+        click.echo(path)
+        return
     with progress(rounds * len(bench.turns), "judging", unit="turn") as on_row:
         judged = mtbench.judge(
             bench,

@@ -78,6 +78,8 @@ def normalize(
     if not dry_run:
         _check(output, save, vocabulary, overwrite)
     dataset = pipeline.load(source, split=split)
+    if output and not (dry_run or overwrite):
+        _check_column(dataset)
     normalizer = _applied(vocabulary, asked) if vocabulary else _fitted(dataset, asked)
     if dry_run:
         for line in [*funnel(normalizer), *_merges(normalizer)]:
@@ -88,7 +90,7 @@ def normalize(
     if save:
         click.echo(normalizer.save_pretrained(save))
     if output:
-        click.echo(pipeline.save(_normalized(dataset, normalizer, overwrite), output))
+        click.echo(pipeline.save(_normalized(dataset, normalizer), output))
 
 
 def _check(output: str | None, save: str | None, vocabulary: str | None, overwrite: bool) -> None:
@@ -101,8 +103,12 @@ def _check(output: str | None, save: str | None, vocabulary: str | None, overwri
         raise click.UsageError("expected where to write, found neither. Give -o or, for the vocabulary, --save.")
     if output:
         pipeline.check_target(output, overwrite=overwrite)
+    if save and Path(save).is_file():
+        raise click.UsageError(f"expected a folder to save the vocabulary to, found the file {save}.")
     if save and Path(save).exists() and not overwrite:
         raise click.UsageError(f"expected a folder that is not there, found {save}. Allow it with --overwrite.")
+    if save and not Path(save).exists():
+        pipeline.check_target(save)
 
 
 def _fitted(dataset: "Dataset", asked: dict[str, Any]) -> "TagNormalizer":
@@ -129,12 +135,15 @@ def _applied(vocabulary: str, asked: dict[str, Any]) -> "TagNormalizer":
     return normalizer.with_policy(unseen=asked.get("unseen"), column=asked.get("column"))
 
 
-def _normalized(dataset: "Dataset", normalizer: "TagNormalizer", overwrite: bool) -> "Dataset":
+def _check_column(dataset: "Dataset") -> None:
     from instag_hf.errors import InputError
     from instag_hf.rows import NORMALIZED
 
-    if NORMALIZED in dataset.column_names and not overwrite:
+    if NORMALIZED in dataset.column_names:
         raise InputError(f"normalize: the dataset already has the column {NORMALIZED}. Allow it with --overwrite.")
+
+
+def _normalized(dataset: "Dataset", normalizer: "TagNormalizer") -> "Dataset":
     counted = normalizer.fates(dataset)
     told = ", ".join(f"{count:,} {fate}" for fate, count in counted.items() if count)
     click.echo(f"{counted.total():,} assignments: {told}", err=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import sys
 import time
@@ -77,6 +78,10 @@ def command_line() -> str:
 
 
 def _without_folders(word: str) -> str:
-    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    local = os.path.isabs(value) or os.path.exists(value)  # unlike a `Path`, they take a text of any length
-    return f"{option}{equals}{Path(value).name}" if local else word
+    named = re.match(r"-\w|[^/]*=", word)  # -o/tmp/x, --output=/tmp/x, name=/tmp/x
+    for name in ("", named.group() if named else ""):
+        value = word.removeprefix(name)
+        # Unlike a `Path`, these take a text of any length.
+        if os.path.isabs(value) or os.path.exists(value) or value.startswith(("~", f"..{os.sep}")):
+            return f"{name}{Path(value).name}"
+    return word

@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from instag_hf.tagger import Tagger
     from instag_hf.training.examples import Example
 
+FROM_0, FROM_1 = click.IntRange(min=0), click.IntRange(min=1)
+ABOVE_0 = click.FloatRange(min=0, min_open=True)
+
 SETTINGS: dict[str, tuple[Any, str]] = {  # options of `train-tagger` that are fields of training.Settings
-    "epochs": (float, "Passes over the rows."),
-    "max_steps": (int, "Stop after so many steps, whatever the epochs say."),
-    "learning_rate": (float, "The highest learning rate."),
-    "batch_size": (int, "Rows for each step, on average."),
-    "batch_tokens": (int, "Tokens that go through the model at once, at most; what memory allows."),
-    "rank": (int, "Rank of LoRA on all linear layers; 0 trains every weight."),
-    "alpha": (int, "LoRA's alpha."),
-    "min_tag_count": (int, "Leave tags of fewer rows than this out of the replies."),
-    "decoys": (float, "Copies of rows whose text orders other tags, for each row, 0 to 1."),
-    "seed": (int, "Of everything that is drawn."),
+    "epochs": (ABOVE_0, "Passes over the rows."),
+    "max_steps": (FROM_0, "Stop after so many steps, whatever the epochs say."),
+    "learning_rate": (ABOVE_0, "The highest learning rate."),
+    "batch_size": (FROM_1, "Rows for each step, on average."),
+    "batch_tokens": (FROM_1, "Tokens that go through the model at once, at most; what memory allows."),
+    "rank": (FROM_0, "Rank of LoRA on all linear layers; 0 trains every weight."),
+    "alpha": (FROM_1, "LoRA's alpha."),
+    "min_tag_count": (FROM_1, "Leave tags of fewer rows than this out of the replies."),
+    "decoys": (click.FloatRange(0, 1), "Copies of rows whose text orders other tags, for each row, 0 to 1."),
+    "seed": (FROM_0, "Of everything that is drawn."),
 }
 
 
@@ -102,6 +105,7 @@ def train_tagger(
         instag train-tagger tagged.jsonl -o my-tagger --tags tags --max-steps 2
     """
     from instag_hf import pipeline, training
+    from instag_hf.embeddings import embed
     from instag_hf.prompts import load_recipe
     from instag_hf.training.examples import read_examples, read_licenses, with_licenses
 
@@ -139,8 +143,11 @@ def train_tagger(
             "tiers": list(tiers),
         },
     )
+    scored = dev and not base and "gguf" in job.formats
+    if scored:
+        embed(["tag"])  # what the fuzzy match is missing is told now, not after a training of hours
     facts = training.train_tagger(job)
-    if dev and not base and "gguf" in job.formats:
+    if dev and scored:
         tagger = make_tagger(model=str(output / training.GGUF), recipe=job.recipe, column=column, turns=turns)
         training.record(output, facts | {"scores": _score(tagger, dev, tags)})
     click.echo(output / training.RECORD)
@@ -203,7 +210,8 @@ def _score(tagger: "Tagger", dev: str, gold: str) -> dict[str, Any]:
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
     agreed = scores["agreement"]
-    yield f"{scores['tagger']}: {agreed['queries']:,} queries, {scores['failed']:,} failed"
+    left_out = f"; left out, since their gold failed, {scores['gold_failed']:,}" if scores["gold_failed"] else ""
+    yield f"{scores['tagger']}: {agreed['queries']:,} queries, {scores['failed']:,} failed{left_out}"
     yield f"{'':<24}{'precision':>10}{'recall':>10}{'F1':>10}   95 % of resamples"
     for label, name, interval in (
         ("exact match", "exact", "interval"),

@@ -241,6 +241,9 @@ def publish_model(
 ) -> Published:
     """Publish a tagger, so that `Tagger(model=repo_id)` loads it.
 
+    Weights of the repo that would be loaded in place of the new ones, such as an adapter beside a merged model, are
+    removed; other files stay.
+
     Args:
         model: A folder that `train_tagger` wrote, or a GGUF file with its `training.json` beside it.
         repo_id: `owner/name`; a name alone is yours.
@@ -267,7 +270,7 @@ def _model_files(weights: Weights, found: Snapshot, license: str | None) -> Want
     given = weights.license if license is None else license
     terms = decide_license(given, keys_of(there), [], what=found.repo.id)
     card = weights.card(found.repo.id, _name(found.repo), there, terms)
-    return Wanted({**weights.files, CARD: card.encode()})
+    return Wanted({**weights.files, CARD: card.encode()}, weights.replaces)
 
 
 def _earlier(found: Snapshot) -> set[str]:

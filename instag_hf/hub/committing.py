@@ -354,4 +354,4 @@ def _line(error: BaseException, token: str | None) -> str:
     said = " ".join(str(error).split()) or type(error).__name__
     if token:
         said = said.replace(token, "***")
-    return said[:300]
+    return said[:300].rstrip(".")  # a sentence of ours goes on

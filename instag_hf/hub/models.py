@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from instag_hf.mtbench import Scores
 from instag_hf.training import ADAPTER, CONTROL, GGUF, MERGED, MODEL, RECORD
 
 NOTICE = "NOTICE.md"
+_MODEL = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+_ADAPTER = re.compile(r"adapter_config\.json|adapter_model\.safetensors")
+_CONFIG = re.compile(r"config\.json")
 SCORES = "scores.json"  # what `instag mt-bench --json` printed, beside the record
 
 
@@ -36,6 +40,13 @@ class Weights:
     def license(self) -> str | None:
         """The licence that is known without being told."""
         return "other" if self.shipped else None
+
+    def replaces(self, path: str) -> bool:
+        """Tell whether a file of the repo is of weights that these replace, and would be loaded in their place."""
+        merged = "config.json" in self.files
+        if merged or "adapter_config.json" in self.files:
+            return bool(_MODEL.fullmatch(path) or (_ADAPTER if merged else _CONFIG).fullmatch(path))
+        return False
 
     def card(self, repo_id: str, name: str, existing: str, terms: Mapping[str, Any]) -> str:
         """Render its card into the one that is there."""
@@ -74,7 +85,7 @@ def read_weights(path: Path) -> Weights:
     if not files:
         raise InputError(f"hub: expected {GGUF}, {ADAPTER}, {MERGED} or {MODEL} in {path}, found none of them.")
     files = {
-        name: _without_folders(held, facts) if name.endswith("adapter_config.json") else held
+        name: _without_folders(held, facts) if name.endswith("adapter_config.json") and isinstance(held, Path) else held
         for name, held in files.items()
     }
     shipped = _is_shipped(files.get(GGUF))
@@ -88,11 +99,20 @@ def _record(path: Path) -> dict[str, Any]:
     places = [path / RECORD] if path.is_dir() else [path.with_suffix(".json"), path.parent / RECORD]
     for place in places:
         if place.is_file():
-            facts: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-            return facts
+            return _facts(place.read_bytes(), place)
     raise InputError(
         f"hub: expected the record of the training, {RECORD}, beside {path.name}, found none. A card is made of it."
     )
+
+
+def _facts(held: bytes, path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(held)
+    except ValueError as error:
+        raise InputError(f"hub: expected a JSON object in {path}, found {error}.") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"hub: expected a JSON object in {path}, found {str(facts)[:40]!r}.")
+    return facts
 
 
 def _scores(path: Path) -> dict[str, Any] | None:
@@ -110,9 +130,9 @@ def _folder(path: Path) -> dict[str, Content]:
     return {each.relative_to(path).as_posix(): each for each in found if each.name != CARD}
 
 
-def _without_folders(held: Content, facts: Mapping[str, Any]) -> bytes:
+def _without_folders(held: Path, facts: Mapping[str, Any]) -> bytes:
     """Name the base as others can find it; the folders of a machine tell them nothing."""
-    config = json.loads(held if isinstance(held, bytes) else held.read_bytes())
+    config = _facts(held.read_bytes(), held)
     base = config.get("base_model_name_or_path") or ""
     if Path(base).is_absolute() or Path(base).exists():
         config["base_model_name_or_path"] = str(facts["base"]).partition("@")[0]

@@ -12,7 +12,7 @@ from instag_hf.engines import Engine, Request, Sampling, ask, connect
 from instag_hf.engines.loops import run
 from instag_hf.engines.runs import ask_each
 from instag_hf.errors import InputError, RowFailure
-from instag_hf.mtbench.questions import Bench, Question, first_choice, number, read_lines
+from instag_hf.mtbench.questions import Bench, Question, first_choice, number, read_lines, write_lines
 from instag_hf.prompts import Message
 from instag_hf.replies import Store, store
 from instag_hf.tagger import chat_identity, model_name
@@ -146,7 +146,11 @@ async def _answer(question: Question, model: ChatModel, engine: Engine, max_toke
 
 
 def write_answers(answers: Mapping[int, Answer], bench: Bench, path: Path, *, model: str) -> None:
-    """Write answers as FastChat does; a turn without one is "$ERROR$" there, and `failure` says why."""
+    """Write answers as FastChat does; a turn without one is "$ERROR$" there, and `failure` says why.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     lines = []
     for question in bench.questions:
         turns, failure = answers.get(question.id, MISSING)
@@ -159,8 +163,7 @@ def write_answers(answers: Mapping[int, Answer], bench: Bench, path: Path, *, mo
             "tstamp": time.time(),
         }
         lines.append(json.dumps(row | ({"failure": failure} if failure else {}), ensure_ascii=False) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_lines(path, lines)
 
 
 def read_answers(path: Path, bench: Bench) -> dict[int, Answer]:

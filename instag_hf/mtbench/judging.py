@@ -17,7 +17,7 @@ from instag_hf.engines.loops import run
 from instag_hf.engines.runs import ask_each
 from instag_hf.errors import InputError, ReplyError, RowFailure
 from instag_hf.mtbench.answers import ERROR_TEXTS, MISSING, Answer, ChatModel
-from instag_hf.mtbench.questions import Bench, Question, number, read_lines
+from instag_hf.mtbench.questions import Bench, Question, number, read_lines, write_lines
 from instag_hf.parsing import THOUGHTS
 from instag_hf.prompts import Message
 from instag_hf.replies import Store, store
@@ -114,14 +114,18 @@ def judge(
     if rounds < 1:
         raise InputError(f"mt-bench: expected at least one round of judging, found {rounds}.")
     tasks = [_Task(question, turn, told) for told in range(1, rounds + 1) for question, turn in bench.turns]
-    unanswered = {task: _unanswered(task, answers) for task in tasks}
+    unanswered = {task: _failed(task, why) for task in tasks if (why := _unanswered(task, answers))}
     asked = {
         task: bench.ask_judge(task.question, task.turn, answers[task.question.id].turns)
         for task in tasks
-        if not unanswered[task]
+        if task not in unanswered
     }
-    found = dict(zip(asked, run(_judge_all(asked, by, max_tokens, on_judgment)), strict=True)) if asked else {}
-    return [found.get(task) or _failed(task, unanswered[task]) for task in tasks]
+    if on_judgment is not None:
+        for judgment in unanswered.values():
+            on_judgment(judgment)
+    found = run(_judge_all(asked, by, max_tokens, on_judgment)) if asked else []
+    by_task = unanswered | dict(zip(asked, found, strict=True))
+    return [by_task[task] for task in tasks]
 
 
 def _unanswered(task: _Task, answers: Mapping[int, Answer]) -> str:
@@ -172,10 +176,15 @@ def write_judgments(
 ) -> None:
     """Write judgments as FastChat does; one without a rating has the score -1 there, and `failure` says why.
 
-    FastChat's own `show_result` reads the file, leaves out what is -1, and shows the mean over the rounds.
+    FastChat's own `show_result` reads the file, leaves out what is -1, and shows the mean over the rounds. One file
+    holds the judgments of many models, so those of others that are there already stay.
+
+    Raises:
+        InputError: The file that is there holds no judgments, or cannot be written.
     """
     known = {question.id: question for question in bench.questions}
-    lines = []
+    others = [row for row in read_lines(path) if row.get("model") != model] if path.exists() else []
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in others]
     for one in judgments:
         question, turns = known[one.question], answers.get(one.question, MISSING).turns
         prompt = bench.ask_judge(question, one.turn, turns)[1] if one.turn <= len(turns) else ""
@@ -190,8 +199,7 @@ def write_judgments(
             "tstamp": time.time(),
         }
         lines.append(json.dumps(row | ({"failure": one.failure} if one.failure else {}), ensure_ascii=False) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_lines(path, lines)
 
 
 class Judged(NamedTuple):
@@ -256,9 +264,9 @@ def _rows(path: Path, bench: Bench) -> list[dict[str, Any]]:
 
 def _read(row: Mapping[str, Any], told: int) -> Judgment:
     """Read a score as it stands: it was read from the reply by whoever wrote the file."""
-    score, failure, reply = float(row["score"]), row.get("failure"), str(row.get("judgment") or "")
+    score, failure, reply = row["score"], row.get("failure"), str(row.get("judgment") or "")
     place = (row["question_id"], row["turn"], told)
     if LOWEST <= score <= HIGHEST:
-        return Judgment(*place, score, "", reply)
+        return Judgment(*place, float(score), "", reply)
     kind = "parse: the file says" if score == FAILED else "range: the file says"
-    return Judgment(*place, None, failure if isinstance(failure, str) and failure else f"{kind} {score:g}", reply)
+    return Judgment(*place, None, failure if isinstance(failure, str) and failure else f"{kind} {score!s:.20}", reply)

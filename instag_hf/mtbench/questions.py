@@ -3,11 +3,12 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from instag_hf.errors import InputError
+from instag_hf.rows import clean
 
 # Where the files lie in a plain folder, a FastChat checkout, FastChat's data folder, and that of one benchmark.
 QUESTIONS = ("question.jsonl", "mt_bench/question.jsonl", "data/mt_bench/question.jsonl")
@@ -135,7 +136,10 @@ def read_bench(source: str | Path, *, prompts: str | Path = "", references: str 
         raise InputError(
             f"mt-bench: expected questions with an id of their own each in {asked}, found {len(questions)}."
         )
-    return Bench(questions, _prompts(judged))
+    bench = Bench(questions, _prompts(judged))
+    for question, turn in bench.turns:  # a template with a field too many is told before anybody is asked
+        bench.ask_judge(question, turn, ("",) * turn)
+    return bench
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -153,22 +157,35 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"mt-bench: expected JSON in {path.name}, line {number}, found {error}.") from error
         if not isinstance(row, dict):
             raise InputError(f"mt-bench: expected an object in {path.name}, line {number}, found {line[:40]!r}.")
         yield row
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a file of lines, in a folder that is made where it is not there.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(clean("".join(lines)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"mt-bench: could not write {path}: {error}. Choose another folder.") from error
+
+
 def texts(value: object, where: str) -> tuple[str, ...]:
-    """Take a list of texts as it is.
+    """Take a list of texts, with lone surrogates made into what can be sent and written.
 
     Raises:
         InputError: It is none.
     """
     if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
         raise InputError(f"mt-bench: expected a list of texts in {where}, found {str(value)[:80]!r}.")
-    return tuple(value)
+    return tuple(map(clean, value))
 
 
 def number(value: object, where: str) -> int:
@@ -187,7 +204,9 @@ def _question(row: Mapping[str, Any], references: Mapping[int, tuple[str, ...]],
     turns = texts(row.get("turns"), f"{path.name}, question {ident}, turns")
     if len(turns) > len(TURNS):
         raise InputError(f"mt-bench: expected one or two turns in question {ident}, found {len(turns)}.")
-    category = str(row.get("category"))
+    category = row.get("category")
+    if not isinstance(category, str) or not category:  # it decides the temperature, the reference and the prompt
+        raise InputError(f"mt-bench: expected a category of question {ident} in {path.name}, found {category!r}.")
     found = references.get(ident, ()) if category in NEED_REFERENCE else ()
     if category in NEED_REFERENCE and len(found) < len(turns):
         raise InputError(
@@ -220,13 +239,20 @@ def first_choice(row: Mapping[str, Any], path: Path) -> tuple[str, ...]:
 
 def _prompts(path: Path) -> dict[str, JudgePrompt]:
     found = {
-        row["name"]: JudgePrompt(row["name"], str(row.get("system_prompt", "")), str(row.get("prompt_template", "")))
+        row["name"]: JudgePrompt(
+            row["name"], *(_words(row, field, path) for field in ("system_prompt", "prompt_template"))
+        )
         for row in read_lines(path)
         if row.get("name") in PROMPT_NAMES.values() and row.get("output_format") == "[[rating]]"
     }
     if missing := sorted(set(PROMPT_NAMES.values()) - set(found)):
         raise InputError(f"mt-bench: expected the judge prompts {missing} in {path}, found none of that name.")
     return found
+
+
+def _words(row: Mapping[str, Any], field: str, path: Path) -> str:
+    (text,) = texts([row.get(field)], f"{path.name}, {row['name']}, {field}")
+    return text
 
 
 def _find(folder: Path, names: Sequence[str], what: str, remedy: str) -> Path:

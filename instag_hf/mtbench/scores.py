@@ -116,8 +116,10 @@ class Scores:
         """
         try:
             rounds = tuple(Round(**one) for one in facts["rounds"])
-            return cls(rounds=rounds, **{name: facts[name] for name in ("model", "judge", "bench")})
-        except (KeyError, TypeError) as error:
+            found = cls(rounds=rounds, **{name: facts[name] for name in ("model", "judge", "bench")})
+            found.to_dict()  # which works with all of them, so that no reader of scores finds out later
+            return found
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"mt-bench: expected scores as `instag mt-bench --json` prints them, found {error}."
             ) from error

@@ -11,7 +11,7 @@ from instag_hf.embeddings import MINILM, Embedder
 from instag_hf.errors import InputError, RowError
 from instag_hf.pipeline.stopping import CtrlC
 from instag_hf.replies import Reply, store
-from instag_hf.rows import ERROR, TAGS, check_columns, queries
+from instag_hf.rows import ERROR, NORMALIZED, TAGS, check_columns, queries
 from instag_hf.tagger import Columns, Row, Tagger, features
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def evaluate(
     embedder: str | Embedder | None = MINILM,
     on_row: Callable[[Columns], None] | None = None,
 ) -> dict[str, Any]:
-    """Score a tagger against gold tags.
+    """Score a tagger against gold tags, people's or another tagger's.
+
+    Rows whose gold tags are a tagger's that failed there are left out.
 
     Args:
         dataset: Rows with one query each and a column of gold tags; with a column `source`, each source is scored too.
@@ -67,14 +69,19 @@ def evaluate(
 
     Returns:
         `tagger`, its name; `agreement`, as `agreement.tag_f1` found it, where a failed row counts without tags;
-        `failed` and `failures`, rows by kind; `tokens_a_reply`; `rows_a_second`, and `kept_replies`, how many were in
-        the store before.
+        `failed` and `failures`, rows by kind; `gold_failed`, the rows left out; `tokens_a_reply`; `rows_a_second`, and
+        `kept_replies`, how many were in the store before.
 
     Raises:
-        InputError: The column of gold tags is missing, or has no list.
+        InputError: The column of gold tags is missing, has no list, or all of it failed.
     """
     if gold not in dataset.column_names:
         raise InputError(f'evaluate: expected a column "{gold}" of gold tags, found {dataset.column_names}.')
+    rows = len(dataset)
+    if gold in {TAGS, NORMALIZED} and ERROR in dataset.column_names:
+        dataset = dataset.select([place for place, error in enumerate(dataset[ERROR]) if not error])
+    if not len(dataset):
+        raise InputError(f"evaluate: expected rows with gold tags, found {rows:,} rows that all failed.")
     wanted = []
     for place, tags in enumerate(dataset[gold]):
         if tags is not None and not isinstance(tags, list):
@@ -82,6 +89,7 @@ def evaluate(
                 f'evaluate: expected lists of gold tags in "{gold}", found {str(tags)[:80]!r} in row {place}.'
             )
         wanted.append(tags or [])
+    dataset = dataset.remove_columns([name for name in features() if name in dataset.column_names])  # ours come anew
     before = _replies(dataset, tagger)
     started = time.monotonic()
     tagged = tag(dataset, tagger, on_row=on_row)
@@ -99,6 +107,7 @@ def evaluate(
         "agreement": agreed.to_dict(),
         "failed": failed.total(),
         "failures": dict(failed),
+        "gold_failed": rows - len(dataset),
         "tokens_a_reply": round(sum(tokens) / max(1, len(tokens)), 1),
         "rows_a_second": round(len(tagged) / took, 1),
         "kept_replies": len(before),

@@ -87,7 +87,7 @@ def read_examples(
         The examples, and how many rows were left out for which reason.
 
     Raises:
-        InputError: The column of tags is missing, or holds something else than lists.
+        InputError: The column of tags is missing, or holds something else than lists of texts.
     """
     found, dropped = [], Counter[str]()
     for row in rows:
@@ -108,7 +108,7 @@ def _read(
         return "tagging failed", None
     if not row[tags]:
         return "no tags", None
-    if not isinstance(row[tags], list | tuple):
+    if not isinstance(row[tags], list | tuple) or not all(isinstance(tag, str) for tag in row[tags]):
         raise InputError(f'train: expected lists of tags in the column "{tags}", found {str(row[tags])[:80]!r}.')
     names = tuple(row[tags])
     try:
@@ -137,10 +137,22 @@ def read_licenses(path: Path) -> dict[str, License]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"licenses: could not read {path}: {error}.") from error
-    rows = [row for row in csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ",") if row]
-    if len(rows) < 2 or any(len(row) < 2 for row in rows):
-        raise InputError(f"licenses: expected a heading and rows of source, licence, tier in {path}, found {rows[:2]}.")
-    return {row[0]: License(row[1], row[2] if len(row) > 2 else "") for row in rows[1:]}
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ",") if row]
+    except csv.Error as error:
+        raise InputError(f"licenses: could not read {path}: {error}.") from error
+    wrong = [row for row in rows if len(row) < 2]
+    if len(rows) < 2 or wrong:
+        found = wrong[0] if wrong else rows
+        raise InputError(f"licenses: expected a heading and rows of source, licence, tier in {path}, found {found}.")
+    known: dict[str, License] = {}
+    for source, *told in rows[1:]:
+        license = License(told[0], told[1] if len(told) > 1 else "")
+        if known.setdefault(source, license) != license:
+            raise InputError(
+                f"licenses: expected one licence of {source!r} in {path}, found {known[source]} and {license}."
+            )
+    return known
 
 
 def with_licenses(

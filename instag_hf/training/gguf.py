@@ -75,7 +75,10 @@ def load_gguf(path: Path, config: Any, modules: list[str]) -> LoraFile:
         MissingError: The package `gguf` is not installed.
     """
     gguf = _gguf()
-    reader = gguf.GGUFReader(path)
+    try:
+        reader = gguf.GGUFReader(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"adapter: expected a GGUF file, found {path.name}: {error}.") from error
     alpha = reader.get_field("adapter.lora.alpha")
     if alpha is None:
         raise InputError(f"adapter: expected a LoRA adapter, found {path.name} without adapter.lora.alpha.")
@@ -130,6 +133,8 @@ def _reorder(module: str, b: np.ndarray, config: Any, *, back: bool = False) -> 
     heads = ROTATED.get(module.rsplit(".", 1)[-1])
     if heads is None or not REORDERED[config.model_type]:
         return b
+    if len(b) % (2 * getattr(config, heads)):
+        raise InputError(f"adapter: expected rows of {module} for {getattr(config, heads)} heads, found {len(b)} rows.")
     halves = len(b) // getattr(config, heads) // 2
     shape = (-1, halves, 2, b.shape[1]) if back else (-1, 2, halves, b.shape[1])
     return b.reshape(shape).swapaxes(1, 2).reshape(b.shape)

@@ -241,6 +241,9 @@ def _check(talks: Sequence[Talk], settings: LMSettings) -> None:
     if not talks:
         raise InputError("train: expected rows with a query and an answer, found none.")
     check_template(settings.template)
+    for name in ("batch_size", "device_rows", "max_tokens"):
+        if getattr(settings, name) < 1:
+            raise InputError(f"train: expected {name} of at least 1, found {getattr(settings, name)}.")
     devices = processes()
     if settings.batch_size % (devices * _device_rows(settings)):
         raise InputError(

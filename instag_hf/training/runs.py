@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from instag_hf.engines import embedded
 from instag_hf.engines.local import load
 from instag_hf.errors import InputError, MissingError
-from instag_hf.training.gguf import PREFIX, load_gguf
+from instag_hf.training.gguf import PREFIX, LoraFile, load_gguf
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -68,9 +69,14 @@ def add_lora(model: "PreTrainedModel", settings: Lora, start: str = "") -> "Peft
     names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
     modules = [name for name in names if name != "lm_head"]
     found = load_gguf(Path(start), model.config, modules) if start else None
+    if found:
+        _check_shapes(found, model, start)
     rank = len(next(iter(found.matrices.values()))[0]) if found else settings.rank
     config = peft.LoraConfig(
-        r=rank, lora_alpha=int(found.alpha) if found else settings.alpha, target_modules=modules, task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=_alpha(found.alpha) if found else settings.alpha,
+        target_modules=modules,
+        task_type="CAUSAL_LM",
     )
     lora = peft.get_peft_model(model, config)
     if found:
@@ -81,6 +87,23 @@ def add_lora(model: "PreTrainedModel", settings: Lora, start: str = "") -> "Peft
         }
         peft.set_peft_model_state_dict(lora, state)
     return lora
+
+
+def _alpha(alpha: float) -> Any:
+    """Write a whole alpha without its point; another one stays as it is, since a rounded one is another adapter."""
+    return int(alpha) if alpha.is_integer() else alpha
+
+
+def _check_shapes(found: LoraFile, model: "PreTrainedModel", start: str) -> None:
+    rank = len(next(iter(found.matrices.values()))[0])
+    for name, (a, b) in found.matrices.items():
+        base: Any = model.get_submodule(name)
+        wanted = ((rank, base.in_features), (base.out_features, rank))
+        if (a.shape, b.shape) != wanted:
+            raise InputError(
+                f"adapter: expected matrices of the shapes {wanted} for {name}, found {(a.shape, b.shape)} in "
+                f"{Path(start).name}. Choose an adapter of this base, with one rank."
+            )
 
 
 def base_name(base: str) -> str:
@@ -119,13 +142,15 @@ def log_of(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> bool:
     """Refuse a folder that holds another job; say whether there is a checkpoint to go on from.
 
+    A checkpoint that was being written when the run was killed is deleted: nothing can go on from it.
+
     Args:
         output: The folder.
         facts: What the job is.
         again: Whether the same job may be finished already.
 
     Raises:
-        InputError: The folder holds a finished training, or another one.
+        InputError: The folder holds a finished training, or another one, or cannot be written.
     """
     plan = output / CHECKPOINTS / "job.json"
     told = {name: fact for name, fact in facts.items() if name != "command"}  # its words may differ in a folder's name
@@ -135,8 +160,14 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
         raise InputError(f"train: {output} holds a training with other settings or data. Choose another folder.")
     if (output / RECORD).is_file() and not (again and same):
         raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
-    plan.parent.mkdir(parents=True, exist_ok=True)
-    plan.write_text(text, encoding="utf-8")
+    try:
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        plan.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"train: could not write into {output}: {error}. Choose another folder.") from error
+    for checkpoint in plan.parent.glob("checkpoint-*"):
+        if not (checkpoint / "trainer_state.json").is_file():  # what a Trainer writes last
+            shutil.rmtree(checkpoint, ignore_errors=True)
     return any(plan.parent.glob("checkpoint-*"))
 
 
