@@ -322,7 +322,8 @@ def _parquet(kind: type[Entry] | type[Apart], items: tuple[Any, ...]) -> bytes:
 def _tuples(kind: type[Any], files: Mapping[str, bytes], name: str) -> tuple[Any, ...]:
     schema = _schema(kind)
     try:
-        found = pq.read_table(io.BytesIO(files[name]))
+        # Without threads, and no file of Python's: what Arrow's threads still hold of one can abort the process's end.
+        found = pq.ParquetFile(pa.BufferReader(files[name])).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{name}: expected a Parquet file, found something else: {str(error)[:200]}") from error
     if found.schema.names != schema.names:
