@@ -1,5 +1,6 @@
 """Tagging on servers: TGI by its schema and recorded replies, and what goes wrong on any server."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -218,6 +219,25 @@ def test_slots_halve_once_for_a_burst_and_grow_back_by_one_a_round(monkeypatch):
     for _ in range(10):
         slots.shrink()
     assert slots.limit == 1
+
+
+def test_who_waits_for_a_slot_when_all_is_cancelled_is_cancelled_too():
+    async def cancel_all():
+        slots = Slots(1)
+
+        async def hold():
+            async with slots.one(again=False):
+                await asyncio.sleep(60)
+
+        tasks = [asyncio.ensure_future(hold()) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True), slots
+
+    outcomes, slots = asyncio.run(cancel_all())
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
+    assert (slots.taken, len(slots.waiting)) == (0, 0)
 
 
 def test_a_server_that_turns_away_gets_fewer_requests_at_once(clean_home, monkeypatch, no_waiting):
