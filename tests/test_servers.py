@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 
 from instag_hf.engines.lanes import Slots
-from instag_hf.engines.transport import _message, _seconds, _shown
+from instag_hf.engines.transport import Answer, HttpEngine, _message, _seconds, _shown
 from instag_hf.errors import EngineError, InputError
 from instag_hf.parsing import TAG_LIST_REGEX, parse
 from instag_hf.replies import store
@@ -155,9 +155,25 @@ def test_the_limit_is_what_the_server_takes_less_some(tgi, clean_home, monkeypat
         assert small.counts().requests == 200
 
 
+def test_a_reply_with_half_a_surrogate_pair_is_kept_without_it(tgi):
+    tgi.rule(Rule(reply="rivers; half \ud800 pair"))
+    assert Tagger(recipe="embedded")(ROW)[ERROR].startswith("parse: ")
+    assert store().get(Tagger(recipe="embedded").request(ROW["instruction"]).key).text == "rivers; half \ufffd pair"
+
+
+def test_an_error_with_half_a_surrogate_pair_can_be_written_into_a_row():
+    failure = HttpEngine("http://127.0.0.1:1")._failure(422, '{"error": "half \\ud800 pair"}', None)
+    assert str(failure) == "status 422: half \ufffd pair"
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None}])
+def test_a_server_that_counts_no_tokens_is_read_all_the_same(usage):
+    answer = Answer({"choices": [{"text": "rivers", "finish_reason": "stop"}], "usage": usage}, {})
+    assert HttpEngine("http://127.0.0.1:1").read_choice(answer, ()) == ("rivers", "stop", 0, 0)
+
+
 def test_recorded_replies_of_real_servers_are_read(shared_data):
     from instag_hf.engines.tgi import TGIEngine
-    from instag_hf.engines.transport import Answer
 
     engine = TGIEngine("http://127.0.0.1:1")
     read = 0

@@ -25,6 +25,7 @@ from instag_hf.engines.lanes import Lane
 from instag_hf.errors import EngineError, InputError, InstagError, RefusedError, RowFailure, Unreachable
 from instag_hf.prompts import Prompt
 from instag_hf.replies import Reply, Store
+from instag_hf.rows import clean
 
 KINDS = ("embedded", "openai", "tgi", "local", "text_generation")
 TRIES = 5
@@ -285,6 +286,7 @@ async def _try(engine: Engine, request: Request, store: Store, lane: Lane, again
                     reply = store.get(key)  # it may have come from another process while this request waited
                     if reply is None:
                         reply = await engine.complete(request)
+                        reply = reply._replace(text=clean(reply.text))
                         lane.slots.went_well()
                         store.put(key, reply, request.model)
                     return reply

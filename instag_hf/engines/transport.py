@@ -18,6 +18,7 @@ import aiohttp
 from instag_hf.engines import Request, env_number, http
 from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
 from instag_hf.replies import Reply
+from instag_hf.rows import clean
 
 DEFAULT_LIMIT = 256
 RETRYABLE = frozenset({424, 429, 500, 502, 503, 504})
@@ -153,7 +154,7 @@ class HttpEngine:
             choice, usage = answer.body["choices"][0], answer.body.get("usage") or {}
             text = choice["message"].get("content") if "message" in choice else choice["text"]
             reason = "length" if choice.get("finish_reason") == "length" else "stop"
-            asked, written = (int(usage.get(f"{kind}_tokens", 0)) for kind in ("prompt", "completion"))
+            asked, written = (int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion"))
             self.telemetry.note(written, answer.headers.get("x-queue-time"))
             return Reply(up_to(stops, text or ""), reason, asked, written)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -183,7 +184,7 @@ class HttpEngine:
 
     def _said(self, text: str) -> str:
         """Take the message out of an error's body, short and without secrets that the server may have repeated."""
-        said = _message(text)
+        said = clean(_message(text))
         for secret in self._secrets:
             said = said.replace(secret, "…")
         return " ".join(said.split())[:MAX_SHOWN] or "without a word"
