@@ -100,7 +100,7 @@ def connect(kind: str, model: str, context_tokens: int, revision: str = "") -> E
         kind: One of `KINDS`.
         model: The model, as the engine calls it.
         context_tokens: The longest prompt and reply together, for an engine that makes room for them itself.
-        revision: Which version of the model, for an engine that loads it itself.
+        revision: Which version of the model, for an engine that loads it itself; of a file its hash.
 
     Raises:
         InputError: There is no such kind, or a variable it needs is not set.
@@ -108,7 +108,7 @@ def connect(kind: str, model: str, context_tokens: int, revision: str = "") -> E
     if kind == "embedded":
         from instag_hf.engines.embedded import embedded_engine
 
-        return embedded_engine(model, context_tokens)
+        return embedded_engine(model, context_tokens, revision)
     if kind == "openai":
         from instag_hf.engines.openai import openai_engine
 
