@@ -1,16 +1,19 @@
 """Tagging on servers: TGI by its schema and recorded replies, and what goes wrong on any server."""
 
 import asyncio
+import http.server
 import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
 
 from instag_hf.engines.lanes import Slots
+from instag_hf.engines.openai import served_models
 from instag_hf.engines.transport import Answer, HttpEngine, _message, _seconds, _shown
 from instag_hf.errors import EngineError, InputError
 from instag_hf.parsing import TAG_LIST_REGEX, parse
@@ -341,6 +344,50 @@ def test_no_secret_reaches_a_message_the_store_or_a_strange_host(clean_home, mon
     for secret in ("hf_planted_token", "sk-planted-key", "planted-password"):
         assert secret not in told
         assert secret.encode() not in kept
+
+
+@pytest.fixture
+def answering():
+    """A server whose answers to GET the test writes: status, headers, body by path; and what was asked, with its key."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.asked.append((self.path, self.headers.get("Authorization")))
+            status, headers, body = server.answers.get(self.path, (404, {}, b""))
+            if not status:
+                self.wfile.write(body)
+                return
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked, server.answers = [], {}
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_no_key_follows_a_redirect_of_the_list_of_models(answering, monkeypatch):
+    answering.answers["/v1/models"] = (302, {"Location": f"http://localhost:{answering.server_port}/elsewhere"}, b"")
+    monkeypatch.setenv("INSTAG_URL", answering.url)
+    monkeypatch.setenv("INSTAG_API_KEY", "sk-planted-key")
+    assert served_models() == []
+    assert answering.asked == [("/v1/models", "Bearer sk-planted-key")]
+
+
+def test_a_server_that_speaks_no_http_reports_no_models(answering, monkeypatch):
+    answering.answers["/v1/models"] = (0, {}, b"SSH-2.0-OpenSSH_9.6\r\n")
+    monkeypatch.setenv("INSTAG_URL", answering.url)
+    assert served_models() == []
 
 
 def test_the_hub_token_goes_to_hugging_face_alone(monkeypatch):

@@ -1,6 +1,7 @@
 """Servers that speak OpenAI's completions: raw prompts to `/v1/completions`, chats to `/v1/chat/completions`."""
 
 import functools
+import http.client
 import json
 import os
 import urllib.request
@@ -16,6 +17,13 @@ SERVERS = ("auto", "vllm", "sglang", "llamacpp", "tgi", "ollama", "lmstudio", "t
 
 # Where a server tells what it is; asked in this order, since llama.cpp answers to several.
 TELLING = (("/props", "llamacpp"), ("/get_model_info", "sglang"), ("/version", "vllm"), ("/api/version", "ollama"))
+
+
+class _Here(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: urllib would take the key along, to whatever host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class OpenAIEngine(HttpEngine):
@@ -108,9 +116,9 @@ def served_models() -> list[str]:
     try:
         engine = openai_engine()
         request = urllib.request.Request(engine.url + "/v1/models", headers=engine._headers)
-        with urllib.request.urlopen(request, timeout=5.0) as answer:
+        with urllib.request.build_opener(_Here).open(request, timeout=5.0) as answer:
             return [str(model["id"]) for model in json.load(answer)["data"]]
-    except (InputError, OSError, ValueError, KeyError, TypeError):
+    except (InputError, OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return []
 
 

@@ -95,7 +95,10 @@ class HttpEngine:
         """Whether the server answers at all, whatever it says."""
         try:
             async with http().get(
-                self.url + "/health", headers=self._headers, timeout=aiohttp.ClientTimeout(total=10.0)
+                self.url + "/health",
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=10.0),
+                allow_redirects=False,
             ):
                 return True
         except (aiohttp.ClientError, OSError, TimeoutError):
