@@ -135,11 +135,12 @@ def test_what_no_request_will_pass_stops_the_run(tgi, rule, message):
         Tagger(recipe="embedded")(ROW)
 
 
-def test_a_slow_reply_counts_as_broken(tgi, monkeypatch):
+def test_a_slow_reply_counts_as_broken_also_when_the_time_was_changed(tgi, monkeypatch):
+    assert Tagger(recipe="embedded")({"instruction": "Before."})[ERROR] == ""
     monkeypatch.setenv("INSTAG_TIMEOUT", "0.2")
     tgi.rule(Rule(fault="slow", times=1))
     assert Tagger(recipe="embedded")(ROW)[ERROR] == ""
-    assert tgi.counts().requests == 2
+    assert tgi.counts().requests == 3
 
 
 def test_another_model_and_another_server_are_told_before_the_first_row(tgi, monkeypatch):
@@ -319,6 +320,7 @@ def test_retry_after_is_seconds_or_a_date():
     assert _seconds(email.utils.formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
     assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert _seconds("soon") is None
+    assert _seconds("inf") is None  # it would wait for ever
     assert _seconds(None) is None
 
 
@@ -382,6 +384,34 @@ def test_no_key_follows_a_redirect_of_the_list_of_models(answering, monkeypatch)
     monkeypatch.setenv("INSTAG_API_KEY", "sk-planted-key")
     assert served_models() == []
     assert answering.asked == [("/v1/models", "Bearer sk-planted-key")]
+
+
+def test_the_query_of_an_address_goes_behind_each_path(answering, monkeypatch):
+    answering.answers["/v1/models?api_key=k"] = (200, {}, b'{"data": [{"id": "m"}]}')
+    monkeypatch.setenv("INSTAG_URL", f"{answering.url}/v1/?api_key=k")
+    assert served_models() == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "status 401: wants a key. Set INSTAG_API_KEY.$"),
+        (503, "status 503: wants a key$"),
+        (404, "expected a TGI server, found none at /info"),
+        (200, "expected a TGI server, found none at /info"),  # but no JSON
+    ],
+)
+def test_a_tgi_that_fails_is_told_from_another_server(answering, clean_home, monkeypatch, no_waiting, status, message):
+    answering.answers["/info"] = (status, {}, b"wants a key")
+    monkeypatch.setenv("INSTAG_URL", answering.url)
+    with pytest.raises(EngineError, match=message):
+        Tagger(engine="tgi", model="m", recipe="embedded")(ROW)
+
+
+def test_a_server_without_a_certificate_is_told_at_once(answering, clean_home, monkeypatch):
+    monkeypatch.setenv("INSTAG_URL", answering.url.replace("http:", "https:"))
+    with pytest.raises(EngineError, match="expected a certificate that this machine trusts, found none"):
+        Tagger(engine="openai", model="m")(ROW)
 
 
 def test_a_server_that_speaks_no_http_reports_no_models(answering, monkeypatch):

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import random
 import socket
@@ -325,6 +326,9 @@ def env_number(variable: str, default: float) -> float:
     """
     value = os.environ.get(variable)
     try:
-        return float(value) if value else default
-    except ValueError as error:
-        raise InputError(f"{variable}: expected a number, found {value!r}.") from error
+        number = float(value) if value else default
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{variable}: expected a number, found {value!r}.")
+    return number
