@@ -45,6 +45,12 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
+    def __post_init__(self) -> None:
+        """Take stop strings in any sequence, since a frozen request is found by its hash."""
+        if isinstance(self.stop, str) or "" in self.stop:
+            raise InputError(f"sampling: expected stop strings such as ('###',), found {self.stop!r}.")
+        object.__setattr__(self, "stop", tuple(self.stop))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
