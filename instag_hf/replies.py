@@ -63,7 +63,7 @@ class Stats(NamedTuple):
 
 def home() -> Path:
     """Return the folder that holds replies and prepared models: `$INSTAG_HOME`, else `~/.cache/instag`."""
-    return Path(os.environ.get("INSTAG_HOME") or Path.home() / ".cache" / "instag")
+    return Path(os.environ.get("INSTAG_HOME") or "~/.cache/instag").expanduser()
 
 
 class Store:

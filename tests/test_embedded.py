@@ -97,6 +97,8 @@ def test_unknown_model_is_refused():
         InputError, match="expected the model 'smollm2-135m-instag' or the path of a GGUF file, found 'x'"
     ):
         embedded.revision_of("x")
+    with pytest.raises(InputError, match=r"found 'me/my..tagger': Cannot have -- or .. in repo_id"):
+        embedded.fetch("me/my..tagger")
     with pytest.raises(InputError, match="expected a GGUF file, found conftest.py"):
         embedded.revision_of(__file__.replace("test_embedded", "conftest"))
 

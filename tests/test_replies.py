@@ -64,6 +64,8 @@ def test_the_store_lies_in_the_home(clean_home):
 def test_home_defaults_to_the_cache_of_the_user(monkeypatch):
     monkeypatch.delenv("INSTAG_HOME")
     assert home() == home().home() / ".cache" / "instag"
+    monkeypatch.setenv("INSTAG_HOME", "~/elsewhere")
+    assert home() == home().home() / "elsewhere"
 
 
 def test_a_file_that_is_no_store_is_a_clear_error(tmp_path):

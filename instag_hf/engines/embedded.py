@@ -68,9 +68,9 @@ def fetch(model: str, revision: str | None = None) -> str:
     if model == MODEL or Path(model).exists() or not _REPO_ID.fullmatch(model):
         return model
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
-    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, OSError)  # of either HTTP library of the client
+    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, HFValidationError, OSError)  # of either HTTP client
     try:
         try:
             found = huggingface_hub.hf_hub_download(model, REPO_FILE, revision=revision)
