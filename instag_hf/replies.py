@@ -5,6 +5,7 @@ was asked (never of where), so the same question is answered from here whatever 
 """
 
 import atexit
+import contextlib
 import json
 import os
 import sqlite3
@@ -62,7 +63,7 @@ class Stats(NamedTuple):
 
 def home() -> Path:
     """Return the folder that holds replies and prepared models: `$INSTAG_HOME`, else `~/.cache/instag`."""
-    return Path(os.environ.get("INSTAG_HOME") or Path.home() / ".cache" / "instag")
+    return Path(os.environ.get("INSTAG_HOME") or "~/.cache/instag").expanduser()
 
 
 class Store:
@@ -141,13 +142,21 @@ class Store:
         """Take over the replies of another store, and return how many were new; what is here already stays.
 
         Raises:
-            InputError: There is no store at `other`.
+            InputError: There is no store at `other`, or it cannot be read.
         """
         if not other.is_file():
             raise InputError(f"replies: expected the file of another store, found nothing at {other}.")
         before = len(self)
         with self._lock:
-            self._execute("ATTACH DATABASE ? AS other", str(other))
+            try:
+                self._execute("ATTACH DATABASE ? AS other", str(other))
+                self._execute("SELECT 1 FROM other.replies, other.taggers LIMIT 1")
+            except StoreError as error:
+                with contextlib.suppress(StoreError):  # it is attached where only its tables are others
+                    self._execute("DETACH DATABASE other")
+                raise InputError(
+                    f"replies: expected another reply store, found {other}: {error.__cause__}. Give its replies.sqlite."
+                ) from error
             try:
                 self._execute("INSERT OR IGNORE INTO replies SELECT * FROM other.replies")
                 self._execute("INSERT OR IGNORE INTO taggers SELECT * FROM other.taggers")

@@ -97,6 +97,8 @@ def test_unknown_model_is_refused():
         InputError, match="expected the model 'smollm2-135m-instag' or the path of a GGUF file, found 'x'"
     ):
         embedded.revision_of("x")
+    with pytest.raises(InputError, match=r"found 'me/my..tagger': Cannot have -- or .. in repo_id"):
+        embedded.fetch("me/my..tagger")
     with pytest.raises(InputError, match="expected a GGUF file, found conftest.py"):
         embedded.revision_of(__file__.replace("test_embedded", "conftest"))
 
@@ -141,7 +143,7 @@ ds = Dataset.from_list([{"query": f"Name {n} things to do in the rain."} for n i
 WARM
 tagged = ds.map(instag.tag, num_proc=2)
 print(sum(map(bool, tagged["instag_tags"])), tagged["instag_error"] == [""] * 8)
-started = ds.map(lambda row: {"own": embedded.embedded_engine(embedded.MODEL, instag.load_recipe("embedded").context_tokens).url, "threads": embedded._threads()}, num_proc=2)
+started = ds.map(lambda row: {"own": instag.Tagger()._engine().url, "threads": embedded._threads()}, num_proc=2)
 print(all(url.count(":") == 2 for url in started["own"]), set(started["threads"]))
 """
 
@@ -165,6 +167,16 @@ def test_a_recipe_of_your_own_gets_the_room_it_needs(clean_home, tmp_path):
     columns = Tagger(recipe=str(path))({"query": "天气如何？" * 1000})
     assert columns["instag_error"].partition(":")[0] in {"", "parse", "truncated"}
     assert len(store()) >= 1
+
+
+def test_a_file_written_anew_has_an_engine_of_its_own(tmp_path):
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(ADAPTER.read_bytes())
+    before = Tagger(model=str(path))
+    assert before._engine() is Tagger(model=str(path))._engine()
+    path.write_bytes(ADAPTER.read_bytes() + b"\0")
+    assert Tagger(model=str(path)).revision != before.revision
+    assert Tagger(model=str(path))._engine() is not before._engine()
 
 
 def test_one_engine_a_process():

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from instag_hf import Tagger, __version__
 from instag_hf.replies import Reply, store
-from instag_hf.serving.installed import look
+from instag_hf.serving.installed import _without_secrets, look
 
 INSTAG = Path(sys.executable).parent / "instag"
 SECRETS = ("sk-never-shown", "hf_never_shown", "pass-never-shown", "typo-never-shown")
@@ -70,6 +70,19 @@ def test_a_whole_installation_is_able_and_says_where_things_are(clean_home):
     assert "replies kept: 1" in told
     assert "token: set" in told  # that of the Hub of these tests
     assert any(line.startswith("base model SmolLM2-135M-Instruct.Q4_1.gguf: /") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:pass@host:1/v1?key=k", "http://…@host:1/v1?…"),
+        ("http://me:p@ss@host/v1", "http://…@host/v1"),
+        ("me:pass@host/v1", "…@host/v1"),
+        ("http://host:1/v1", "http://host:1/v1"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(address, shown):
+    assert _without_secrets(address) == shown
 
 
 def test_looking_leaves_no_trace(tmp_path, monkeypatch):

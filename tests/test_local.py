@@ -45,6 +45,23 @@ def test_a_batch_answers_as_each_alone_does(tiny, clean_home):
     assert agreeing >= 3  # bfloat16 may tip one token in a batch of another shape
 
 
+def test_a_run_after_one_that_was_left_in_the_middle_is_answered(tiny, clean_home):
+    engine = LocalEngine(tiny)
+    left = asyncio.new_event_loop()
+
+    async def begin():
+        row = asyncio.ensure_future(ask(engine, request("word", max_tokens=200), store()))
+        while not engine._lines or any(line.waiting for line in engine._lines.values()):  # until the batch is under way
+            await asyncio.sleep(0.01)
+        row.cancel()
+
+    left.run_until_complete(begin())  # and nobody runs this loop again, as when `map` is interrupted
+    (reply,) = asyncio.run(asyncio.wait_for(asyncio.to_thread(answers, engine, [request("other")]), 60))
+    assert reply.text
+    left.run_until_complete(asyncio.gather(*asyncio.all_tasks(left), return_exceptions=True))
+    left.close()
+
+
 def test_a_prompt_without_room_is_refused_alone(tiny, clean_home):
     long, short = answers(LocalEngine(tiny), [request("word " * 600), request("word")])
     assert isinstance(long, RefusedError)

@@ -448,6 +448,12 @@ def test_a_fault_of_the_set_up_stops_the_run_at_once(server, monkeypatch, status
         pytest.param(
             "CONCURRENCY", "0", "INSTAG_CONCURRENCY: expected at least 1 request at once, found 0", id="none at once"
         ),
+        pytest.param("URL", "me:pass@host/v1?key=x", "in INSTAG_URL, found 'host/v1'.$", id="no secret of a wrong url"),
+        pytest.param("URL", "http://", "in INSTAG_URL, found 'http://'.$", id="no host"),
+        pytest.param("URL", "http://host:port/v1", "in INSTAG_URL, found 'http://host:port/v1'.$", id="no port"),
+        pytest.param("URL", "http://[::1/v1", r"in INSTAG_URL, found 'http://\[::1/v1'.$", id="half an address"),
+        pytest.param("CONCURRENCY", "nan", "INSTAG_CONCURRENCY: expected a number, found 'nan'", id="not a number"),
+        pytest.param("CONCURRENCY", "inf", "INSTAG_CONCURRENCY: expected a number, found 'inf'", id="no end of them"),
         pytest.param("CONCURRENCY", "many", "INSTAG_CONCURRENCY: expected a number, found 'many'", id="no number"),
     ],
 )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from instag_hf.errors import StoreError
+from instag_hf.errors import InputError, StoreError
 from instag_hf.replies import Reply, Store, home, store
 
 REPLY = Reply("code; python", "stop", 12, 5)
@@ -64,6 +64,8 @@ def test_the_store_lies_in_the_home(clean_home):
 def test_home_defaults_to_the_cache_of_the_user(monkeypatch):
     monkeypatch.delenv("INSTAG_HOME")
     assert home() == home().home() / ".cache" / "instag"
+    monkeypatch.setenv("INSTAG_HOME", "~/elsewhere")
+    assert home() == home().home() / "elsewhere"
 
 
 def test_a_file_that_is_no_store_is_a_clear_error(tmp_path):
@@ -78,6 +80,18 @@ def test_a_home_that_is_a_file_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="set INSTAG_HOME to a folder that can be written"):
         Store(tmp_path / "file" / "replies.sqlite")
+
+
+def test_what_is_no_store_is_not_merged(tmp_path):
+    (tmp_path / "text").write_text("no database" * 100)
+    opened = Store(tmp_path / "s.sqlite")
+    with pytest.raises(InputError, match="expected another reply store, found .*text: file is not a database"):
+        opened.merge(tmp_path / "text")
+    sqlite3.connect(tmp_path / "other").execute("CREATE TABLE mine (a)").connection.close()
+    for _ in range(2):
+        with pytest.raises(InputError, match="no such table: other.replies. Give its replies.sqlite"):
+            opened.merge(tmp_path / "other")
+    opened.close()
 
 
 def test_a_forked_process_opens_the_store_anew(clean_home):

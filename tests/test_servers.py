@@ -1,16 +1,20 @@
 """Tagging on servers: TGI by its schema and recorded replies, and what goes wrong on any server."""
 
+import asyncio
+import http.server
 import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
 
 from instag_hf.engines.lanes import Slots
-from instag_hf.engines.transport import _message, _seconds, _shown
+from instag_hf.engines.openai import served_models
+from instag_hf.engines.transport import Answer, HttpEngine, _message, _seconds, _shown
 from instag_hf.errors import EngineError, InputError
 from instag_hf.parsing import TAG_LIST_REGEX, parse
 from instag_hf.replies import store
@@ -131,11 +135,12 @@ def test_what_no_request_will_pass_stops_the_run(tgi, rule, message):
         Tagger(recipe="embedded")(ROW)
 
 
-def test_a_slow_reply_counts_as_broken(tgi, monkeypatch):
+def test_a_slow_reply_counts_as_broken_also_when_the_time_was_changed(tgi, monkeypatch):
+    assert Tagger(recipe="embedded")({"instruction": "Before."})[ERROR] == ""
     monkeypatch.setenv("INSTAG_TIMEOUT", "0.2")
     tgi.rule(Rule(fault="slow", times=1))
     assert Tagger(recipe="embedded")(ROW)[ERROR] == ""
-    assert tgi.counts().requests == 2
+    assert tgi.counts().requests == 3
 
 
 def test_another_model_and_another_server_are_told_before_the_first_row(tgi, monkeypatch):
@@ -154,9 +159,25 @@ def test_the_limit_is_what_the_server_takes_less_some(tgi, clean_home, monkeypat
         assert small.counts().requests == 200
 
 
+def test_a_reply_with_half_a_surrogate_pair_is_kept_without_it(tgi):
+    tgi.rule(Rule(reply="rivers; half \ud800 pair"))
+    assert Tagger(recipe="embedded")(ROW)[ERROR].startswith("parse: ")
+    assert store().get(Tagger(recipe="embedded").request(ROW["instruction"]).key).text == "rivers; half \ufffd pair"
+
+
+def test_an_error_with_half_a_surrogate_pair_can_be_written_into_a_row():
+    failure = HttpEngine("http://127.0.0.1:1")._failure(422, '{"error": "half \\ud800 pair"}', None)
+    assert str(failure) == "status 422: half \ufffd pair"
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None}])
+def test_a_server_that_counts_no_tokens_is_read_all_the_same(usage):
+    answer = Answer({"choices": [{"text": "rivers", "finish_reason": "stop"}], "usage": usage}, {})
+    assert HttpEngine("http://127.0.0.1:1").read_choice(answer, ()) == ("rivers", "stop", 0, 0)
+
+
 def test_recorded_replies_of_real_servers_are_read(shared_data):
     from instag_hf.engines.tgi import TGIEngine
-    from instag_hf.engines.transport import Answer
 
     engine = TGIEngine("http://127.0.0.1:1")
     read = 0
@@ -220,6 +241,25 @@ def test_slots_halve_once_for_a_burst_and_grow_back_by_one_a_round(monkeypatch):
     assert slots.limit == 1
 
 
+def test_who_waits_for_a_slot_when_all_is_cancelled_is_cancelled_too():
+    async def cancel_all():
+        slots = Slots(1)
+
+        async def hold():
+            async with slots.one(again=False):
+                await asyncio.sleep(60)
+
+        tasks = [asyncio.ensure_future(hold()) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True), slots
+
+    outcomes, slots = asyncio.run(cancel_all())
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
+    assert (slots.taken, len(slots.waiting)) == (0, 0)
+
+
 def test_a_server_that_turns_away_gets_fewer_requests_at_once(clean_home, monkeypatch, no_waiting):
     with TaggingServer(slots=10, latency_s=0.02) as server:
         monkeypatch.setenv("INSTAG_ENGINE", "openai")
@@ -280,6 +320,7 @@ def test_retry_after_is_seconds_or_a_date():
     assert _seconds(email.utils.formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
     assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert _seconds("soon") is None
+    assert _seconds("inf") is None  # it would wait for ever
     assert _seconds(None) is None
 
 
@@ -305,6 +346,78 @@ def test_no_secret_reaches_a_message_the_store_or_a_strange_host(clean_home, mon
     for secret in ("hf_planted_token", "sk-planted-key", "planted-password"):
         assert secret not in told
         assert secret.encode() not in kept
+
+
+@pytest.fixture
+def answering():
+    """A server whose answers to GET the test writes: status, headers, body by path; and what was asked, with its key."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.asked.append((self.path, self.headers.get("Authorization")))
+            status, headers, body = server.answers.get(self.path, (404, {}, b""))
+            if not status:
+                self.wfile.write(body)
+                return
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked, server.answers = [], {}
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_no_key_follows_a_redirect_of_the_list_of_models(answering, monkeypatch):
+    answering.answers["/v1/models"] = (302, {"Location": f"http://localhost:{answering.server_port}/elsewhere"}, b"")
+    monkeypatch.setenv("INSTAG_URL", answering.url)
+    monkeypatch.setenv("INSTAG_API_KEY", "sk-planted-key")
+    assert served_models() == []
+    assert answering.asked == [("/v1/models", "Bearer sk-planted-key")]
+
+
+def test_the_query_of_an_address_goes_behind_each_path(answering, monkeypatch):
+    answering.answers["/v1/models?api_key=k"] = (200, {}, b'{"data": [{"id": "m"}]}')
+    monkeypatch.setenv("INSTAG_URL", f"{answering.url}/v1/?api_key=k")
+    assert served_models() == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "status 401: wants a key. Set INSTAG_API_KEY.$"),
+        (503, "status 503: wants a key$"),
+        (404, "expected a TGI server, found none at /info"),
+        (200, "expected a TGI server, found none at /info"),  # but no JSON
+    ],
+)
+def test_a_tgi_that_fails_is_told_from_another_server(answering, clean_home, monkeypatch, no_waiting, status, message):
+    answering.answers["/info"] = (status, {}, b"wants a key")
+    monkeypatch.setenv("INSTAG_URL", answering.url)
+    with pytest.raises(EngineError, match=message):
+        Tagger(engine="tgi", model="m", recipe="embedded")(ROW)
+
+
+def test_a_server_without_a_certificate_is_told_at_once(answering, clean_home, monkeypatch):
+    monkeypatch.setenv("INSTAG_URL", answering.url.replace("http:", "https:"))
+    with pytest.raises(EngineError, match="expected a certificate that this machine trusts, found none"):
+        Tagger(engine="openai", model="m")(ROW)
+
+
+def test_a_server_that_speaks_no_http_reports_no_models(answering, monkeypatch):
+    answering.answers["/v1/models"] = (0, {}, b"SSH-2.0-OpenSSH_9.6\r\n")
+    monkeypatch.setenv("INSTAG_URL", answering.url)
+    assert served_models() == []
 
 
 def test_the_hub_token_goes_to_hugging_face_alone(monkeypatch):

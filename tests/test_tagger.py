@@ -168,6 +168,12 @@ def test_a_tagger_that_cannot_work_is_refused_when_made(fields, message):
         Tagger(**fields)
 
 
+def test_stop_strings_are_taken_as_a_list_and_a_lone_string_is_refused():
+    assert instag.Sampling(max_tokens=9, stop=["#"]) == instag.Sampling(max_tokens=9, stop=("#",))
+    with pytest.raises(InputError, match="expected stop strings such as"):
+        instag.Sampling(max_tokens=9, stop="###")
+
+
 def test_a_misspelt_field_is_a_type_error():
     with pytest.raises(TypeError):
         Tagger(colum="x")

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import random
 import socket
@@ -43,6 +44,12 @@ class Sampling:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Take stop strings in any sequence, since a frozen request is found by its hash."""
+        if isinstance(self.stop, str) or "" in self.stop:
+            raise InputError(f"sampling: expected stop strings such as ('###',), found {self.stop!r}.")
+        object.__setattr__(self, "stop", tuple(self.stop))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +107,7 @@ def connect(kind: str, model: str, context_tokens: int, revision: str = "") -> E
         kind: One of `KINDS`.
         model: The model, as the engine calls it.
         context_tokens: The longest prompt and reply together, for an engine that makes room for them itself.
-        revision: Which version of the model, for an engine that loads it itself.
+        revision: Which version of the model, for an engine that loads it itself; of a file its hash.
 
     Raises:
         InputError: There is no such kind, or a variable it needs is not set.
@@ -108,7 +115,7 @@ def connect(kind: str, model: str, context_tokens: int, revision: str = "") -> E
     if kind == "embedded":
         from instag_hf.engines.embedded import embedded_engine
 
-        return embedded_engine(model, context_tokens)
+        return embedded_engine(model, context_tokens, revision)
     if kind == "openai":
         from instag_hf.engines.openai import openai_engine
 
@@ -325,6 +332,9 @@ def env_number(variable: str, default: float) -> float:
     """
     value = os.environ.get(variable)
     try:
-        return float(value) if value else default
-    except ValueError as error:
-        raise InputError(f"{variable}: expected a number, found {value!r}.") from error
+        number = float(value) if value else default
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{variable}: expected a number, found {value!r}.")
+    return number

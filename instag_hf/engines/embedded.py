@@ -68,9 +68,9 @@ def fetch(model: str, revision: str | None = None) -> str:
     if model == MODEL or Path(model).exists() or not _REPO_ID.fullmatch(model):
         return model
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
-    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, OSError)  # of either HTTP library of the client
+    trouble: tuple[type[Any], ...] = (*HfHubHTTPError.__bases__, HFValidationError, OSError)  # of either HTTP client
     try:
         try:
             found = huggingface_hub.hf_hub_download(model, REPO_FILE, revision=revision)
@@ -179,18 +179,19 @@ class EmbeddedEngine(OpenAIEngine):
         self._headers, self._secrets = {"Authorization": f"Bearer {key}"}, (key,)
 
 
-_engines: dict[tuple[str, int], EmbeddedEngine] = {}
+_engines: dict[tuple[str, int, str], EmbeddedEngine] = {}
 
 
-def embedded_engine(model: str, context_tokens: int) -> EmbeddedEngine:
+def embedded_engine(model: str, context_tokens: int, revision: str = "") -> EmbeddedEngine:
     """Return this process's engine for a model and a length of requests.
 
     A forked process shares the engine that ran when it was forked, because the parent's server answers it just as
-    well; if none ran, it starts its own.
+    well; if none ran, it starts its own. A file that was written anew has another revision, and an engine of its own.
     """
-    if (model, context_tokens) not in _engines:
-        _engines[model, context_tokens] = EmbeddedEngine(model, context_tokens)
-    return _engines[model, context_tokens]
+    key = (model, context_tokens, revision)
+    if key not in _engines:
+        _engines[key] = EmbeddedEngine(model, context_tokens)
+    return _engines[key]
 
 
 def weights(model: str) -> Path:
@@ -365,8 +366,14 @@ def _gguf() -> Any:
     return gguf
 
 
-@functools.lru_cache
 def _is_adapter(path: Path) -> bool:
+    found = path.stat()
+    return _says_adapter(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache
+def _says_adapter(path: Path, changed_ns: int, size: int) -> bool:
+    """Read a file's header once, as long as it is the same file."""
     try:
         field = _gguf().GGUFReader(path).get_field("general.type")
     except (ValueError, IndexError) as error:

@@ -76,7 +76,8 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self.waiting.remove(turn)
+                with contextlib.suppress(ValueError):  # taken out already, by whoever left before
+                    self.waiting.remove(turn)
             else:  # the place had been given, but its owner is gone
                 self.taken -= 1
                 self._let_in()

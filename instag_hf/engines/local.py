@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +87,14 @@ class _Waiting:
     reply: "asyncio.Future[Reply]"
 
 
+class _Line:
+    """Who waits in one event loop, and the task that answers them; a loop that nobody runs any more keeps its own."""
+
+    def __init__(self) -> None:
+        self.waiting: list[_Waiting] = []
+        self.worker: asyncio.Task[None] | None = None
+
+
 class LocalEngine:
     """One model in this process."""
 
@@ -97,8 +106,7 @@ class LocalEngine:
         self.limit = batch * WINDOW
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None
-        self._waiting: list[_Waiting] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = weakref.WeakKeyDictionary()
 
     async def prepare(self, request: Request) -> None:
         """Load the model; raises as `Engine.prepare` says."""
@@ -122,23 +130,24 @@ class LocalEngine:
         room, reply = self._room(), request.sampling.max_tokens
         if len(mine.ids) + reply > room:
             raise RefusedError(f"{len(mine.ids)} tokens of prompt and {reply} of reply do not fit into {room}")
-        self._waiting.append(mine)
-        if self._worker is None or self._worker.done():
-            self._worker = loop.create_task(self._work())
+        line = self._lines.setdefault(loop, _Line())
+        line.waiting.append(mine)
+        if line.worker is None or line.worker.done():
+            line.worker = loop.create_task(self._work(line.waiting))
         try:
             return await mine.reply
         finally:
-            if mine in self._waiting:
-                self._waiting.remove(mine)
+            if mine in line.waiting:
+                line.waiting.remove(mine)
 
-    async def _work(self) -> None:
+    async def _work(self, waiting: list[_Waiting]) -> None:
         """Answer batch after batch until nobody waits."""
         await asyncio.sleep(0)  # all rows that `map` starts at once are here before the first batch is chosen
         with ThreadPoolExecutor(1) as thread:
-            while self._waiting:
-                batch = _choose(self._waiting, self.batch)
+            while waiting:
+                batch = _choose(waiting, self.batch)
                 for one in batch:
-                    self._waiting.remove(one)
+                    waiting.remove(one)
                 await self._answer(batch, thread)
 
     async def _answer(self, batch: Sequence[_Waiting], thread: ThreadPoolExecutor) -> None:

@@ -1,6 +1,7 @@
 """Servers that speak OpenAI's completions: raw prompts to `/v1/completions`, chats to `/v1/chat/completions`."""
 
 import functools
+import http.client
 import json
 import os
 import urllib.request
@@ -16,6 +17,13 @@ SERVERS = ("auto", "vllm", "sglang", "llamacpp", "tgi", "ollama", "lmstudio", "t
 
 # Where a server tells what it is; asked in this order, since llama.cpp answers to several.
 TELLING = (("/props", "llamacpp"), ("/get_model_info", "sglang"), ("/version", "vllm"), ("/api/version", "ollama"))
+
+
+class _Here(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: urllib would take the key along, to whatever host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class OpenAIEngine(HttpEngine):
@@ -91,7 +99,7 @@ class OpenAIEngine(HttpEngine):
 
 
 def openai_engine() -> OpenAIEngine:
-    """Make the engine that `INSTAG_URL`, `INSTAG_API_KEY`, `INSTAG_CONCURRENCY` and `INSTAG_SERVER` describe.
+    """Make the engine that `INSTAG_SERVER` and the variables of `place` describe.
 
     Raises:
         InputError: One of the variables holds what it cannot.
@@ -99,22 +107,21 @@ def openai_engine() -> OpenAIEngine:
     server = os.environ.get("INSTAG_SERVER") or "auto"
     if server not in SERVERS:
         raise InputError(f"INSTAG_SERVER: expected one of {list(SERVERS)}, found {server!r}.")
-    url, key, limit = place("openai")
-    return _engine(url, key, limit, server)
+    return _engine(*place("openai"), server)
 
 
 def served_models() -> list[str]:
     """Ask the server at `INSTAG_URL` which models it serves; an empty list if it cannot say."""
     try:
         engine = openai_engine()
-        request = urllib.request.Request(engine.url + "/v1/models", headers=engine._headers)
-        with urllib.request.urlopen(request, timeout=5.0) as answer:
+        request = urllib.request.Request(engine.at("/v1/models"), headers=engine._headers)
+        with urllib.request.build_opener(_Here).open(request, timeout=5.0) as answer:
             return [str(model["id"]) for model in json.load(answer)["data"]]
-    except (InputError, OSError, ValueError, KeyError, TypeError):
+    except (InputError, OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return []
 
 
 @functools.lru_cache
-def _engine(url: str, key: str | None, limit: int, server: str) -> OpenAIEngine:
+def _engine(url: str, key: str | None, limit: int, read_timeout_s: float, server: str) -> OpenAIEngine:
     """Keep one engine for one place, because its slots are counted by engine."""
-    return OpenAIEngine(url, key=key, limit=limit, server=server)
+    return OpenAIEngine(url, key=key, limit=limit, read_timeout_s=read_timeout_s, server=server)

@@ -24,7 +24,7 @@ class TGIEngine(HttpEngine):
 
     async def prepare(self, request: Request) -> None:
         """Read `/info`: whether the model is the one asked for, and how much the server takes at once."""
-        info = await self.get("/info")
+        info = await self.get("/info", must=True)
         if not isinstance(info, dict) or "model_id" not in info:
             raise EngineError(
                 f"{self.shown}: expected a TGI server, found none at /info. "
@@ -102,7 +102,7 @@ class TGIEngine(HttpEngine):
 
 
 def tgi_engine() -> TGIEngine:
-    """Make the engine that `INSTAG_URL`, `INSTAG_API_KEY` and `INSTAG_CONCURRENCY` describe.
+    """Make the engine that the variables of `place` describe.
 
     Raises:
         InputError: One of the variables holds what it cannot.
@@ -111,6 +111,6 @@ def tgi_engine() -> TGIEngine:
 
 
 @functools.lru_cache
-def _engine(url: str, key: str | None, limit: int) -> TGIEngine:
+def _engine(url: str, key: str | None, limit: int, read_timeout_s: float) -> TGIEngine:
     """Keep one engine for one place, because its slots are counted by engine."""
-    return TGIEngine(url, key=key, limit=limit)
+    return TGIEngine(url, key=key, limit=limit, read_timeout_s=read_timeout_s)

@@ -5,12 +5,16 @@ trusted to be JSON. Nothing here ever shows a key: not the one that is sent, not
 """
 
 import base64
+import contextlib
 import datetime
 import email.utils
 import functools
 import json
+import math
 import os
+import re
 import urllib.parse
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -18,12 +22,15 @@ import aiohttp
 from instag_hf.engines import Request, env_number, http
 from instag_hf.errors import EngineError, InputError, RefusedError, Unreachable
 from instag_hf.replies import Reply
+from instag_hf.rows import clean
 
 DEFAULT_LIMIT = 256
+READ_TIMEOUT_S = 300.0
 RETRYABLE = frozenset({424, 429, 500, 502, 503, 504})
 OVERLOADED = frozenset({429, 503})
 OF_REQUEST = frozenset({424, 500})
 REFUSED = frozenset({400, 413, 422})
+WANTS_KEY = frozenset({401, 403})
 HUGGING_FACE = ("huggingface.co", "huggingface.cloud", "hf.co")
 HINTS = {401: " Set INSTAG_API_KEY.", 403: " Check INSTAG_API_KEY.", 404: " Check INSTAG_URL and INSTAG_MODEL."}
 MAX_SHOWN = 200
@@ -70,18 +77,24 @@ class HttpEngine:
     ) -> None:
         """Keep where to ask; nothing is sent yet."""
         parts = urllib.parse.urlsplit(url)
-        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/").removesuffix("/v1")
+        root = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        self.url = root.rstrip("/").removesuffix("/v1")
+        self._query = f"?{parts.query}" if parts.query else ""
         self.limit = limit
         self.telemetry = Telemetry()
         self._secrets = tuple(text for text in (key, *_secrets_in(url)) if text)
         self._headers = _authorization(key, parts.username, parts.password)
-        read_timeout_s = env_number("INSTAG_TIMEOUT", 300.0) if read_timeout_s is None else read_timeout_s
+        read_timeout_s = env_number("INSTAG_TIMEOUT", READ_TIMEOUT_S) if read_timeout_s is None else read_timeout_s
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=read_timeout_s)
 
     @property
     def shown(self) -> str:
         """The address without what may be secret in it."""
         return _shown(self.url)
+
+    def at(self, path: str) -> str:
+        """Return the address of a path, with the query that the server's own address has."""
+        return self.url + path + self._query
 
     async def complete(self, request: Request) -> Reply:
         """Complete one request, once; raises as `Engine.complete` says."""
@@ -94,7 +107,10 @@ class HttpEngine:
         """Whether the server answers at all, whatever it says."""
         try:
             async with http().get(
-                self.url + "/health", headers=self._headers, timeout=aiohttp.ClientTimeout(total=10.0)
+                self.at("/health"),
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=10.0),
+                allow_redirects=False,
             ):
                 return True
         except (aiohttp.ClientError, OSError, TimeoutError):
@@ -113,39 +129,63 @@ class HttpEngine:
             EngineError: Anything else.
         """
         try:
-            async with http().post(
-                self.url + path, json=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
-            ) as answer:
-                text = await answer.text(errors="replace")
-                if answer.status != 200:
-                    raise self._failure(answer.status, text, answer.headers.get("Retry-After"))
-                return Answer(json.loads(text), answer.headers)
+            with self._told():
+                async with http().post(
+                    self.at(path), json=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+                ) as answer:
+                    text = await answer.text(errors="replace")
+                    if answer.status != 200:
+                        raise self._failure(answer.status, text, answer.headers.get("Retry-After"))
+                    return Answer(json.loads(text), answer.headers)
+        except ValueError as error:
+            raise EngineError(
+                f"{self.shown}: expected JSON, found something else.", retryable=True, of_request=True
+            ) from error
+
+    async def get(self, path: str, *, must: bool = False) -> Any:
+        """Return the JSON at a path, or `None` where there is none.
+
+        Args:
+            path: From the server's root on.
+            must: Whether a server that fails, or wants a key, is an error and not one without this path.
+
+        Raises:
+            Unreachable: Nobody listens.
+            EngineError: `must`, and the server has trouble.
+        """
+        timeout = aiohttp.ClientTimeout(total=10.0)
+        try:
+            with self._told():
+                async with http().get(
+                    self.at(path), headers=self._headers, timeout=timeout, allow_redirects=False
+                ) as answer:
+                    text = await answer.text(errors="replace")
+                    if answer.status in RETRYABLE | WANTS_KEY:
+                        raise self._failure(answer.status, text, answer.headers.get("Retry-After"))
+                    return json.loads(text) if answer.status == 200 else None
+        except ValueError:
+            return None
+        except EngineError as error:
+            if must or isinstance(error, Unreachable):
+                raise
+            return None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell in our errors what the connection has."""
+        try:
+            yield
+        except aiohttp.ClientSSLError as error:
+            raise EngineError(
+                f"{self.shown}: expected a certificate that this machine trusts, found none. Check the certificate, or "
+                "write http:// in INSTAG_URL where the server has none."
+            ) from error
         except aiohttp.ClientConnectorError as error:
             raise Unreachable(f"{self.shown}: nobody listens.") from error
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise EngineError(
                 f"{self.shown}: the connection broke ({type(error).__name__}).", retryable=True, of_request=True
             ) from error
-        except ValueError as error:
-            raise EngineError(
-                f"{self.shown}: expected JSON, found something else.", retryable=True, of_request=True
-            ) from error
-
-    async def get(self, path: str) -> Any:
-        """Return the JSON at a path, or `None` where there is none.
-
-        Raises:
-            Unreachable: Nobody listens.
-        """
-        try:
-            async with http().get(
-                self.url + path, headers=self._headers, timeout=aiohttp.ClientTimeout(total=10.0), allow_redirects=False
-            ) as answer:
-                return json.loads(await answer.text(errors="replace")) if answer.status == 200 else None
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(f"{self.shown}: nobody listens.") from error
-        except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError):
-            return None
 
     def read_choice(self, answer: Answer, stops: tuple[str, ...]) -> Reply:
         """Read a completion or a chat's in OpenAI's shape, up to the first stop string."""
@@ -153,7 +193,7 @@ class HttpEngine:
             choice, usage = answer.body["choices"][0], answer.body.get("usage") or {}
             text = choice["message"].get("content") if "message" in choice else choice["text"]
             reason = "length" if choice.get("finish_reason") == "length" else "stop"
-            asked, written = (int(usage.get(f"{kind}_tokens", 0)) for kind in ("prompt", "completion"))
+            asked, written = (int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion"))
             self.telemetry.note(written, answer.headers.get("x-queue-time"))
             return Reply(up_to(stops, text or ""), reason, asked, written)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -183,7 +223,7 @@ class HttpEngine:
 
     def _said(self, text: str) -> str:
         """Take the message out of an error's body, short and without secrets that the server may have repeated."""
-        said = _message(text)
+        said = clean(_message(text))
         for secret in self._secrets:
             said = said.replace(secret, "…")
         return " ".join(said.split())[:MAX_SHOWN] or "without a word"
@@ -196,23 +236,35 @@ def up_to(stops: tuple[str, ...], text: str) -> str:
     return text
 
 
-def place(kind: str) -> tuple[str, str | None, int]:
-    """Read `INSTAG_URL`, `INSTAG_API_KEY` and `INSTAG_CONCURRENCY`: address, key and requests in flight.
+def place(kind: str) -> tuple[str, str | None, int, float]:
+    """Read `INSTAG_URL`, `INSTAG_API_KEY`, `INSTAG_CONCURRENCY` and `INSTAG_TIMEOUT`.
+
+    Address, key, requests in flight, and seconds without a byte until a request counts as broken.
 
     Without a key of its own, a Hugging Face address gets the user's Hub token, and no other address ever does.
 
     Raises:
-        InputError: `INSTAG_URL` is no address, or `INSTAG_CONCURRENCY` no number above 0.
+        InputError: `INSTAG_URL` is no address, `INSTAG_CONCURRENCY` no number above 0, or `INSTAG_TIMEOUT` no number.
     """
     url = os.environ.get("INSTAG_URL", "")
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
+        found = re.split(r"[?#]", url.rpartition("@")[2])[0]  # what stands before or after may be secret
         raise InputError(
-            f"engine {kind}: expected an address such as http://127.0.0.1:8000/v1 in INSTAG_URL, found {_shown(url)!r}."
+            f"engine {kind}: expected an address such as http://127.0.0.1:8000/v1 in INSTAG_URL, found {found!r}."
         )
     limit = env_number("INSTAG_CONCURRENCY", DEFAULT_LIMIT)
     if limit < 1:
         raise InputError(f"INSTAG_CONCURRENCY: expected at least 1 request at once, found {limit:g}.")
-    return url, os.environ.get("INSTAG_API_KEY") or _hub_token(url), int(limit)
+    key = os.environ.get("INSTAG_API_KEY") or _hub_token(url)
+    return url, key, int(limit), env_number("INSTAG_TIMEOUT", READ_TIMEOUT_S)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        return False
 
 
 def _hub_token(url: str) -> str | None:
@@ -266,7 +318,8 @@ def _seconds(retry_after: str | None) -> float | None:
     if not retry_after:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:

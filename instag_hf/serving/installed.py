@@ -30,7 +30,8 @@ SHOWN = (
     *("INSTAG_TIMEOUT", "INSTAG_PATIENCE", "INSTAG_MAX_FAILURES", "INSTAG_BATCH", "INSTAG_LIMIT"),
 )
 SECRET = "INSTAG_API_KEY"
-HIDDEN = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")  # of an address: who asks, and what follows its path
+# Of an address: who asks, also where its scheme was forgotten, and what follows its path.
+HIDDEN = re.compile(r"(?<=://)\S+(?=@)|\b[^\s/'\"@]+:[^\s/'\"]+(?=@)|(?<=\?)\S+")
 TORCH_PATIENCE_S = 120
 TORCH = """
 import torch
