@@ -34,6 +34,7 @@ def all_commands(group, *names):
 
 COMMANDS = all_commands(cli)
 SERVING = {"instag app"}
+TRAINING = {"instag train-tagger", "instag train-lm"}
 
 
 def example_of(command):
@@ -43,7 +44,9 @@ def example_of(command):
     return example.splitlines()[0].strip()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in TRAINING)) for name in COMMANDS]
+)
 def test_every_help_has_an_example_that_runs(name, tmp_path, clean_home):
     line = example_of(COMMANDS[name])
     assert line.startswith(name)
