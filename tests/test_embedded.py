@@ -75,6 +75,26 @@ def test_merged_weights_are_base_plus_adapter():
     )
 
 
+def test_an_adapter_of_another_base_is_refused(tmp_path):
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(ADAPTER).tensors}
+    first = min(tensors)
+    elsewhere = {first.replace("blk.0", "blk.99"): tensors[first]}
+    for change in (elsewhere, {first: tensors[first][:, :-1]}):
+        path = tmp_path / "other.gguf"
+        writer = gguf.GGUFWriter(path, "llama")
+        writer.add_string("general.type", "adapter")
+        writer.add_float32("adapter.lora.alpha", 32.0)
+        for name, data in {**tensors, **change}.items():
+            writer.add_tensor(name, np.ascontiguousarray(data))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        with pytest.raises(InputError, match=r"expected an adapter for .*, found other.gguf, whose blk\.\d+\."):
+            embedded.merge(embedded.find_base(), path, tmp_path / "whole.gguf")
+    assert not (tmp_path / "whole.gguf").exists()
+
+
 def test_weights_are_made_once():
     path = embedded.weights(MODEL)
     before = path.stat().st_mtime_ns

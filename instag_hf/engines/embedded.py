@@ -19,6 +19,7 @@ import secrets
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from instag_hf.replies import Reply, home
 
 if TYPE_CHECKING:
     import gguf
+    import numpy as np
 
 MODEL = "smollm2-135m-instag"
 ADAPTER = Path(__file__).parents[1] / "data" / "tagger.gguf"
@@ -254,12 +256,14 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
         target: Where to write; appears whole or not at all.
 
     Raises:
+        InputError: The adapter is of another base.
         MissingError: The package `gguf` is not installed.
     """
     gguf = _gguf()
     model, change = gguf.GGUFReader(base), gguf.GGUFReader(adapter)
     alpha = float(change.get_field("adapter.lora.alpha").contents())
-    matrices = {tensor.name: tensor.data.astype("float32") for tensor in change.tensors}
+    matrices = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in change.tensors}
+    _check_adapter(model, matrices, adapter)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     os.close(handle)
@@ -281,6 +285,25 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
         os.replace(name, target)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _check_adapter(model: "gguf.GGUFReader", matrices: Mapping[str, "np.ndarray"], adapter: Path) -> None:
+    """Refuse an adapter of another base, of which a part would be left out or fit by chance."""
+    fitting = set()
+    for tensor in model.tensors:
+        names = [f"{tensor.name}.lora_{side}" for side in "ab"]
+        a, b = (matrices.get(name) for name in names)
+        if (
+            a is not None
+            and b is not None
+            and (b.shape[0], a.shape[1], a.shape[0]) == (*tensor.shape[::-1], b.shape[1])
+        ):
+            fitting |= set(names)
+    if other := sorted(set(matrices) - fitting):
+        raise InputError(
+            f"engine embedded: expected an adapter for {BASE_REPO}, found {adapter.name}, whose {other[0]} has no "
+            "place in it. Give a whole GGUF model, or an adapter of this base."
+        )
 
 
 def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter") -> None:

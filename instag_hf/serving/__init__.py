@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from instag_hf.engines import Engine, ask, connect, embedded, session
+from instag_hf.engines import Engine, ask, connect, embedded, loops, session
 from instag_hf.engines.openai import OpenAIEngine
 from instag_hf.errors import EngineError, InputError, InstagError, MissingError, RowFailure
 from instag_hf.parsing import parse
@@ -99,7 +99,7 @@ def diagnose(tagger: Tagger) -> Diagnosis:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "replies.sqlite")
         try:
-            return asyncio.run(_diagnose(engine, tagger, store))
+            return loops.run(_diagnose(engine, tagger, store))  # a notebook has a loop already
         finally:
             store.close()
 
