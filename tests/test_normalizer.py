@@ -143,7 +143,8 @@ def test_failed_rows_are_skipped_and_counted():
         pytest.param([[], []], {}, "expected rows with tags, found 2 rows without any", id="no tags"),
         pytest.param([["a"]] * 3, {}, r"the most frequent is in 3\. Lower it: min_count=3 would keep 1", id="rare"),
         pytest.param([["a"]], {"min_count": 0}, "expected min_count to be a whole number above 0, found 0", id="count"),
-        pytest.param([["a"]], {"min_confidence": 99}, "min_confidence between 0 and 1, found 99", id="percent"),
+        pytest.param([["a"]], {"min_confidence": 99}, "min_confidence above 0 to 1, found 99", id="percent"),
+        pytest.param([["a"]], {"min_confidence": 0}, "min_confidence above 0 to 1, found 0", id="no confidence"),
         pytest.param([["a"]], {"steps": "spelling"}, "expected steps of", id="steps"),
         pytest.param([["a"]], {"stemmer": "nltk"}, "expected stemmer of .* found 'nltk'", id="stemmer"),
         pytest.param([["a"]], {"miner": "apriori"}, "expected miner of .* found 'apriori'", id="miner"),
@@ -451,6 +452,12 @@ def test_a_wrong_review_is_refused_with_the_line(normalizer, tmp_path, text, tol
     (tmp_path / "review.csv").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=told):
         normalizer.apply_review(tmp_path / "review.csv")
+
+
+def test_a_place_that_cannot_be_written_is_told_in_a_sentence(normalizer, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"normalizer: could not write into .*/file: .*\. Choose another folder"):
+        normalizer.save_pretrained(tmp_path / "file")
 
 
 def test_a_function_embeds_too_but_is_not_saved(tmp_path):

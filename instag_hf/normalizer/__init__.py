@@ -216,11 +216,18 @@ class TagNormalizer:
         return counted
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write it to a folder: two JSON and two Parquet files, the same bytes for the same vocabulary."""
+        """Write it to a folder: two JSON and two Parquet files, the same bytes for the same vocabulary.
+
+        Raises:
+            InputError: It cannot be written there.
+        """
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        for name, content in self._artefact.files().items():
-            (target / name).write_bytes(content)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, content in self._artefact.files().items():
+                (target / name).write_bytes(content)
+        except OSError as error:
+            raise InputError(f"normalizer: could not write into {target}: {error}. Choose another folder.") from error
         return target
 
     @classmethod
