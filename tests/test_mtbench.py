@@ -369,6 +369,12 @@ def test_a_turn_judged_again_in_a_file_or_another_is_a_further_round(bench, tmp_
     assert scores.failed == {"missing": 1}
 
 
+def test_two_judgments_of_a_turn_in_one_round_are_refused(bench):
+    once = judged(dict.fromkeys(TURNS, 5.0))
+    with pytest.raises(InputError, match="found two of question 1, turn 1, round 1. A turn judged again"):
+        score(bench, [*once, once[0]._replace(rating=9.0)], model="m", judge="j")
+
+
 def test_files_of_answers_and_judgments_come_back_as_they_went(bench, server, model, tmp_path):
     server.rule(Rule(contains="And snow?", status=422))
     answers = answer(bench, model)
