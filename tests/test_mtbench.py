@@ -7,10 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from small_bench import QUESTIONS, judgment_rows, write_bench, write_lines
 
+from instag_hf.cli import cli
 from instag_hf.engines.embedded import find_base
 from instag_hf.errors import EngineError, InputError, ReplyError
 from instag_hf.mtbench import (
@@ -629,6 +631,20 @@ def test_the_command_answers_judges_and_prints_a_table(run):
     facts = json.loads(again.stdout)
     assert (facts["mean"], facts["sd"], facts["judged"]) == (5.25, 0.0, 24)
     assert Scores.from_dict(facts).to_dict() == facts
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--judgments j.jsonl --judge gpt-4 --rounds 5 -o out", "--output, --judge, --rounds"),
+        ("--answers a.jsonl --judge gpt-4 -o out --max-tokens 9", "--max-tokens"),
+        ("--model me -o out --judge-max-tokens 9", "--judge-max-tokens"),
+    ],
+)
+def test_options_without_a_say_are_a_usage_error(words, told):
+    done = CliRunner().invoke(cli, ["mt-bench", "mt_bench", *words.split()])
+    assert done.exit_code == 2
+    assert f"expected options that have a say here, found {told}, which have none" in done.output
 
 
 def test_the_command_fails_where_ratings_are_missing_unless_told(run):

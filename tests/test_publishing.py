@@ -828,6 +828,7 @@ def test_the_command_line_publishes_and_shows(local_hub, api, tmp_path, clean_ho
     words = ["rows.parquet", "me/cli", "--source", "you/source", "--no-charts"]
     shown = run("card", *words, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
+    assert run("--debug", "card", *words, cwd=tmp_path).stdout == shown.stdout
     dry = run("publish-dataset", *words, "--dry-run", cwd=tmp_path)
     assert dry.stdout.startswith(shown.stdout.rstrip("\n"))
     assert not local_hub.seen("create", "commit")

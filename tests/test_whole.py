@@ -240,6 +240,11 @@ def test_a_record_that_is_none_is_refused(text, tmp_path):
         pipeline.rerun(tmp_path)
 
 
+def test_a_file_is_no_run(record):
+    with pytest.raises(InputError, match=r"a folder that run wrote, found the file .*instag\.json"):
+        pipeline.rerun(record / "instag.json")
+
+
 def test_another_recipe_parser_or_package_is_told(record):
     facts = json.loads((record / "instag.json").read_text())
     told = facts["taggers"][0]["facts"]

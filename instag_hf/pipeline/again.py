@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections import Counter
@@ -101,6 +102,8 @@ def rerun(
         RepoError: There is no such repo.
         HubError: The Hub cannot be asked.
     """
+    if os.path.isfile(where):  # unlike a `Path`, it takes a name of any length
+        raise InputError(f"rerun: expected a dataset on the Hub or a folder that run wrote, found the file {where}.")
     folder, commit = (Path(where), "") if Path(where).is_dir() else hub.download(str(where), token=token)
     facts = read_record(folder / hub.FACTS)
     plan, notes = read_plan(facts, folder, source=source, model=model, exclude=exclude, embedder=embedder)
