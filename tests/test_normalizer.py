@@ -3,6 +3,7 @@
 import json
 import pickle
 import random
+import re
 import subprocess
 import sys
 
@@ -430,10 +431,11 @@ def test_an_edited_review_is_applied(normalizer, tmp_path):
 
 
 def test_a_review_runs_nothing_in_a_spreadsheet(tmp_path):
-    hostile = ["=cmd|'/c calc'!A0", "@SUM(1)", "+1", "-1", "'quoted", 'a,b\n"c"']
+    hostile = ["=cmd|'/c calc'!A0", "@SUM(1)", "+1", "-1", "'quoted", 'a,b\n"c"', "a;=1+1", " =1", "'=1", "＝1"]
     normalizer = TagNormalizer.fit([hostile] * 3, steps=("frequency",), min_count=1)
     path = normalizer.review(tmp_path / "review.csv")
-    assert not [line for line in path.read_text().splitlines() if line.startswith(("=", "+", "-", "@"))]
+    cells = re.split(r"[;,\n]", path.read_text())
+    assert not [cell for cell in cells if cell.strip('" ').startswith(("=", "+", "-", "@", "＝"))]
     assert normalizer.apply_review(path) == normalizer
 
 
