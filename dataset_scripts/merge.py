@@ -22,7 +22,7 @@ Nothing is lost when it is stopped: run the same line again.
 import argparse
 
 from instag_hf.errors import InputError
-from instag_hf.pipeline.places import check_place, put
+from instag_hf.pipeline.places import check_place, put, run_script
 from instag_hf.pipeline.shards import merge_shards
 
 
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

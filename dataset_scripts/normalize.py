@@ -23,7 +23,7 @@ stopped. Of less than some thousand rows, lower --min-count.
 import argparse
 
 from instag_hf import TagNormalizer, pipeline
-from instag_hf.pipeline.places import check_place, put
+from instag_hf.pipeline.places import check_place, put, run_script
 
 
 def main() -> None:
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -23,6 +23,7 @@ import argparse
 
 from instag_hf import charts, pipeline, report
 from instag_hf.charts.page import render_page, write_page
+from instag_hf.pipeline.places import run_script
 
 
 def main() -> None:
@@ -46,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

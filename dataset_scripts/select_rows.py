@@ -22,7 +22,7 @@ The same rows and seed give the same choice: run the same line again after it wa
 import argparse
 
 from instag_hf import pipeline, select
-from instag_hf.pipeline.places import check_place, put
+from instag_hf.pipeline.places import check_place, put, run_script
 from instag_hf.selection import METHODS
 
 
@@ -46,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

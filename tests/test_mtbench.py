@@ -7,10 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from small_bench import QUESTIONS, judgment_rows, write_bench, write_lines
 
+from instag_hf.cli import cli
 from instag_hf.engines.embedded import find_base
 from instag_hf.errors import EngineError, InputError, ReplyError
 from instag_hf.mtbench import (
@@ -369,6 +371,12 @@ def test_a_turn_judged_again_in_a_file_or_another_is_a_further_round(bench, tmp_
     assert scores.failed == {"missing": 1}
 
 
+def test_two_judgments_of_a_turn_in_one_round_are_refused(bench):
+    once = judged(dict.fromkeys(TURNS, 5.0))
+    with pytest.raises(InputError, match="found two of question 1, turn 1, round 1. A turn judged again"):
+        score(bench, [*once, once[0]._replace(rating=9.0)], model="m", judge="j")
+
+
 def test_files_of_answers_and_judgments_come_back_as_they_went(bench, server, model, tmp_path):
     server.rule(Rule(contains="And snow?", status=422))
     answers = answer(bench, model)
@@ -623,6 +631,20 @@ def test_the_command_answers_judges_and_prints_a_table(run):
     facts = json.loads(again.stdout)
     assert (facts["mean"], facts["sd"], facts["judged"]) == (5.25, 0.0, 24)
     assert Scores.from_dict(facts).to_dict() == facts
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--judgments j.jsonl --judge gpt-4 --rounds 5 -o out", "--output, --judge, --rounds"),
+        ("--answers a.jsonl --judge gpt-4 -o out --max-tokens 9", "--max-tokens"),
+        ("--model me -o out --judge-max-tokens 9", "--judge-max-tokens"),
+    ],
+)
+def test_options_without_a_say_are_a_usage_error(words, told):
+    done = CliRunner().invoke(cli, ["mt-bench", "mt_bench", *words.split()])
+    assert done.exit_code == 2
+    assert f"expected options that have a say here, found {told}, which have none" in done.output
 
 
 def test_the_command_fails_where_ratings_are_missing_unless_told(run):

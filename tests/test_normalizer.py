@@ -3,6 +3,7 @@
 import json
 import pickle
 import random
+import re
 import subprocess
 import sys
 
@@ -143,7 +144,8 @@ def test_failed_rows_are_skipped_and_counted():
         pytest.param([[], []], {}, "expected rows with tags, found 2 rows without any", id="no tags"),
         pytest.param([["a"]] * 3, {}, r"the most frequent is in 3\. Lower it: min_count=3 would keep 1", id="rare"),
         pytest.param([["a"]], {"min_count": 0}, "expected min_count to be a whole number above 0, found 0", id="count"),
-        pytest.param([["a"]], {"min_confidence": 99}, "min_confidence between 0 and 1, found 99", id="percent"),
+        pytest.param([["a"]], {"min_confidence": 99}, "min_confidence above 0 to 1, found 99", id="percent"),
+        pytest.param([["a"]], {"min_confidence": 0}, "min_confidence above 0 to 1, found 0", id="no confidence"),
         pytest.param([["a"]], {"steps": "spelling"}, "expected steps of", id="steps"),
         pytest.param([["a"]], {"stemmer": "nltk"}, "expected stemmer of .* found 'nltk'", id="stemmer"),
         pytest.param([["a"]], {"miner": "apriori"}, "expected miner of .* found 'apriori'", id="miner"),
@@ -429,10 +431,11 @@ def test_an_edited_review_is_applied(normalizer, tmp_path):
 
 
 def test_a_review_runs_nothing_in_a_spreadsheet(tmp_path):
-    hostile = ["=cmd|'/c calc'!A0", "@SUM(1)", "+1", "-1", "'quoted", 'a,b\n"c"']
+    hostile = ["=cmd|'/c calc'!A0", "@SUM(1)", "+1", "-1", "'quoted", 'a,b\n"c"', "a;=1+1", " =1", "'=1", "＝1"]
     normalizer = TagNormalizer.fit([hostile] * 3, steps=("frequency",), min_count=1)
     path = normalizer.review(tmp_path / "review.csv")
-    assert not [line for line in path.read_text().splitlines() if line.startswith(("=", "+", "-", "@"))]
+    cells = re.split(r"[;,\n]", path.read_text())
+    assert not [cell for cell in cells if cell.strip('" ').startswith(("=", "+", "-", "@", "＝"))]
     assert normalizer.apply_review(path) == normalizer
 
 
@@ -451,6 +454,12 @@ def test_a_wrong_review_is_refused_with_the_line(normalizer, tmp_path, text, tol
     (tmp_path / "review.csv").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=told):
         normalizer.apply_review(tmp_path / "review.csv")
+
+
+def test_a_place_that_cannot_be_written_is_told_in_a_sentence(normalizer, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"normalizer: could not write into .*/file: .*\. Choose another folder"):
+        normalizer.save_pretrained(tmp_path / "file")
 
 
 def test_a_function_embeds_too_but_is_not_saved(tmp_path):

@@ -14,8 +14,9 @@ import pytest
 from conftest import ROOT
 
 import instag_hf as instag
+from instag_hf import embeddings
 from instag_hf.cards.filling import BEGIN, END
-from instag_hf.errors import AccessError, HubError, InputError, RepoError
+from instag_hf.errors import AccessError, HubError, InputError, MissingError, RepoError
 from instag_hf.hub import publish_normalizer
 from instag_hf.replies import Reply, store
 from instag_hf.testing import Fault
@@ -497,6 +498,24 @@ def test_a_vocabulary_that_needs_no_other_package_is_published_and_loaded_by_id(
     assert publish_normalizer(plain, "me/plain-vocabulary").written == ()
 
 
+def test_a_published_vocabulary_names_no_folder_and_takes_its_embedder_again(local_hub, tmp_path, monkeypatch):
+    folder = tmp_path / "my-bert"
+    folder.symlink_to(embeddings._folder(embeddings.MINILM))
+    rows = [["code debugging"], ["cooking"]] * 3
+    made = instag.TagNormalizer.fit(rows, min_count=2, embedder=str(folder), max_distance=0.2)
+    done = publish_normalizer(made, "me/of-a-folder", license="mit")
+    assert str(tmp_path) not in done.card
+    assert "| embedder | my-bert |" in done.card
+    unseen = {"instag_tags": ["debugging of code"]}
+    assert made.normalize(unseen) == made.shared().normalize(unseen) == {"instag_normalized": ["code debugging"]}
+    read = instag.TagNormalizer.from_pretrained("me/of-a-folder", embedder=str(folder))
+    assert read == made.shared()
+    assert read.normalize(unseen) == made.normalize(unseen)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingError, match="my-bert is not on this machine.* give its folder with embedder="):
+        instag.TagNormalizer.from_pretrained(made.shared().save_pretrained(tmp_path / "saved")).normalize(unseen)
+
+
 def numbers(card):
     """Every number in the running text and the tables of our part of a card."""
     body = card[card.index(BEGIN) : card.index("## Limits")]
@@ -809,6 +828,7 @@ def test_the_command_line_publishes_and_shows(local_hub, api, tmp_path, clean_ho
     words = ["rows.parquet", "me/cli", "--source", "you/source", "--no-charts"]
     shown = run("card", *words, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
+    assert run("--debug", "card", *words, cwd=tmp_path).stdout == shown.stdout
     dry = run("publish-dataset", *words, "--dry-run", cwd=tmp_path)
     assert dry.stdout.startswith(shown.stdout.rstrip("\n"))
     assert not local_hub.seen("create", "commit")

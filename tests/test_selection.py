@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -390,6 +390,13 @@ def test_capped_rounds_equal_the_papers_loop_without_full_tags(lists, cap, n):
         if len(chosen) == before:
             break
     assert picked_fast(lists, n, rules=Rules(per_tag=cap)).indices.tolist() == chosen
+
+
+def test_sources_that_are_classes_go_by_their_names():
+    ds = Dataset.from_dict({"instag_normalized": [["a"], ["b"], ["c"], ["d"]], "source": [0, 1, -1, None]})
+    ds = ds.cast_column("source", ClassLabel(names=["big", "small"]))
+    found = choose(ds, 2, rules=Rules(per_source={"small": (1, None), "": (1, None), "big": 0}))
+    assert found.indices.tolist() == [1, 2]
 
 
 def test_rows_for_quotas_come_first_and_open_the_first_round():

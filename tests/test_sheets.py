@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from instag_hf.errors import InputError
 from instag_hf.quality import Case, Verdict, compare_raters, majority_verdicts, read_sheet, score, write_sheet
-from instag_hf.quality.sheets import COLUMNS, guard, unguard
+from instag_hf.quality.sheets import COLUMNS
+from instag_hf.rows.cells import guard, unguard
 
 HOSTILE = st.text(
     st.one_of(

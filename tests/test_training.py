@@ -45,7 +45,8 @@ def losses(facts):
 
 
 def test_training_lowers_the_loss_and_records_everything(base, tmp_path):
-    facts = train_tagger(job(base, tmp_path / "out", dev=EXAMPLES[:4], formats=("adapter", "gguf", "merged")))
+    dev = [*EXAMPLES[:4], Example("Sort this", ("a tag; of two",))]
+    facts = train_tagger(job(base, tmp_path / "out", dev=dev, formats=("adapter", "gguf", "merged")))
     assert losses(facts)[-1] < losses(facts)[0] / 2
     assert [entry for entry in facts["log"] if "eval_loss" in entry]
     written = json.loads((tmp_path / "out" / "training.json").read_text())
@@ -54,6 +55,7 @@ def test_training_lowers_the_loss_and_records_everything(base, tmp_path):
     assert written["settings"]["rank"] == 4
     assert written["recipe"]["sha256"] == load_recipe("embedded").sha256
     assert written["examples_taught"] == len(EXAMPLES)
+    assert written["dev_unfit"] == 1
     assert written["base"] == "tiny.gguf"
     assert "/tmp" not in json.dumps(written)
     for name in ("adapter/adapter_model.safetensors", "tagger.gguf", "merged/model.safetensors"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from instag_hf import pipeline
+from instag_hf import embeddings, pipeline
 from instag_hf.errors import HubError, InputError
 from instag_hf.hub import check_dataset
 from instag_hf.normalizer import Settings
@@ -160,6 +160,24 @@ def test_an_applied_vocabulary_is_taken_from_what_was_published(server, source, 
     assert pipeline.rerun(done.folder, source=source).identical
 
 
+def test_a_folder_with_an_embedder_is_named_without_where_it_lies(server, source, tmp_path):
+    folder = tmp_path / "my-bert"
+    folder.symlink_to(embeddings._folder(embeddings.MINILM))
+    settings = Settings(min_count=2, embedder=str(folder), max_distance=0.12)
+    made = pipeline.run(Plan(source=source, normalizer=settings, n=9), tmp_path / "out", charts=False)
+    written = [path for path in made.folder.rglob("*") if path.suffix in {".md", ".json"}]
+    assert len(written) > 3
+    assert not [path.name for path in written if str(tmp_path) in path.read_text()]
+    facts = json.loads((made.folder / "instag.json").read_text())["normalizer"]["settings"]
+    assert (facts["embedder"], facts["weights"].partition("@")[0]) == ("my-bert", "my-bert")
+    chosen = choose(made.pool, 1, InformationGain(embedder=str(folder)))
+    assert facts_of(chosen)["settings"]["embedder"] == "my-bert"
+    with pytest.raises(InputError, match=r"a local folder, 'my-bert'\. Give it with embedder="):
+        pipeline.rerun(made.folder, source=source)
+    again = pipeline.rerun(made.folder, source=source, embedder=str(folder))
+    assert (again.identical, again.notes) == (True, ())
+
+
 TAMPERED = {
     "format": ({"format": 9}, "format: expected 1"),
     "by hand": ({"run": None}, "publish-dataset alone"),
@@ -174,6 +192,8 @@ TAMPERED = {
     "excluded rows": ({"selection": {"rules": {"exclude": {UNKNOWN: "3 queries"}}}}, "3 queries.* has no name"),
     "asked": ({"selection": {"asked for": 0}}, "cannot be"),
     "vocabulary": ({"normalizer": {"settings": {"min_count": "x"}}}, "normalizer: settings"),
+    "embedder": ({"normalizer": {"settings": {"embedder": "my-bert"}}}, "a local folder, 'my-bert'.*--embedder"),
+    "folder for an embedder": ({"normalizer": {"settings": {"embedder": "/etc"}}}, "a local folder, '/etc'"),
     "taggers": ({"taggers": []}, "taggers: expected one"),
     "engine": ({"taggers": [{"facts": {"engine": 5, "model": "m"}}]}, "engine: expected a text"),
     "weights": ({"taggers": [{"facts": {"engine": "embedded", "model": "mine.gguf"}}]}, "a local file, 'mine.gguf'"),
@@ -218,6 +238,11 @@ def test_a_record_that_is_none_is_refused(text, tmp_path):
     (tmp_path / "instag.json").write_text(text)
     with pytest.raises(InputError, match="rerun: "):
         pipeline.rerun(tmp_path)
+
+
+def test_a_file_is_no_run(record):
+    with pytest.raises(InputError, match=r"a folder that run wrote, found the file .*instag\.json"):
+        pipeline.rerun(record / "instag.json")
 
 
 def test_another_recipe_parser_or_package_is_told(record):

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 SHOWN = 5  # failures that are told; the files have all
 ANSWERS = "model_answer"
 JUDGMENTS = "model_judgment"
+COMMANDLINE = click.core.ParameterSource.COMMANDLINE
+
+# Options that have no say: where nobody judges, where answers are in a file, and where judgments are.
+JUDGES = ("rounds", "judge_max_tokens")
+IDLE_WITH_ANSWERS = ("max_tokens",)
+IDLE_WITH_JUDGMENTS = ("output", "judge_model", "judge_engine", "max_tokens", *JUDGES)
 
 
 @click.command("mt-bench")
@@ -77,6 +83,7 @@ def mt_bench(
         raise click.UsageError("expected one of --model (who answers), --answers FILE and --judgments FILE")
     if ((answers or judge_engine) and not judge_model) or (not judgments and not output):
         raise click.UsageError("expected --judge with --answers and --judge-engine, and -o FOLDER for what is asked")
+    _check_idle(IDLE_WITH_JUDGMENTS if judgments else IDLE_WITH_ANSWERS if answers else (), judged=bool(judge_model))
     from instag_hf import mtbench
 
     bench = mtbench.read_bench(source, prompts=prompts or "", references=references or "")
@@ -111,6 +118,16 @@ def mt_bench(
     mtbench.write_judgments(judged, bench, known, path, model=name, judge=judge.name)
     click.echo(f"judgments: {path}", err=True)
     _show(bench, judged, (name, judge.name), allow_failed, as_json)
+
+
+def _check_idle(names: Sequence[str], *, judged: bool) -> None:
+    """Refuse options that would have no say."""
+    context = click.get_current_context()
+    named = {option.name: option.opts[-1] for option in context.command.params}
+    idle = [*names, *(() if judged else JUDGES)]
+    given = [named[name] for name in named if name in idle and context.get_parameter_source(name) is COMMANDLINE]
+    if given:
+        raise click.UsageError(f"expected options that have a say here, found {', '.join(given)}, which have none")
 
 
 def _answer(bench: "Bench", model: "ChatModel", max_tokens: int) -> "dict[int, Answer]":

@@ -31,7 +31,11 @@ def vocabulary_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--min-support", type=click.IntRange(min=1), help="Rows of an association rule; the paper's is 40."
         ),
-        click.option("--min-confidence", type=click.FloatRange(0, 1), help="Share of rows in which a rule must hold."),
+        click.option(
+            "--min-confidence",
+            type=click.FloatRange(0, 1, min_open=True),
+            help="Share of rows in which a rule must hold.",
+        ),
         click.option("--guards/--no-guards", default=None, help="Whether to keep apart what embeddings confuse."),
         click.option(
             "--unseen", type=click.Choice(["drop", "keep"]), help="What becomes of tags that the fit did not see."

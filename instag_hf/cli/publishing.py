@@ -166,7 +166,7 @@ def _dataset_of(
 
 def _published_by() -> str:
     """Write the command that publishes, also where a card is only shown."""
-    words = [word for word in shlex.split(command_line()) if word != "--dry-run"]
+    words = [word for word in shlex.split(command_line()) if word not in {"--dry-run", "--debug"}]
     return shlex.join("publish-dataset" if word == "card" and place == 1 else word for place, word in enumerate(words))
 
 

@@ -82,8 +82,9 @@ def run(source: str, output: str, publish: str | None, license: str | None, priv
 @click.option("--source", default="", help="Where the rows lie here, if they were of a local file.")
 @click.option("--model", default="", help="Where the tagger's weights lie here, if they were a local file.")
 @click.option("--exclude", default="", help="Where the excluded queries lie here, if they were of a local file.")
+@click.option("--embedder", default="", help="Where the model that embeds tags lies here, if it was a local folder.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if a run wrote it.")
-def rerun(where: str, output: str | None, source: str, model: str, exclude: str, overwrite: bool) -> None:
+def rerun(where: str, output: str | None, overwrite: bool, **here: str) -> None:
     """Do again what `instag run` did and REPO holds, and say whether the rows are the same.
 
     REPO is a dataset on the Hub, owner/name or owner/name@revision, or a folder that `instag run` wrote. Rows are read
@@ -99,9 +100,7 @@ def rerun(where: str, output: str | None, source: str, model: str, exclude: str,
     found = pipeline.rerun(
         where,
         output,
-        source=source,
-        model=model,
-        exclude=exclude,
+        **here,
         overwrite=overwrite,
         commands=(command_line(),),
         tag=tag_all,

@@ -211,6 +211,7 @@ def publish_normalizer(
         InputError: The licence is not known.
         HubError: The Hub did not take it; what it had is as it was.
     """
+    normalizer = normalizer.shared()
     with tempfile.TemporaryDirectory(prefix="instag-hub-") as scratch:
         files = saved(normalizer, Path(scratch), "")
         facts = {

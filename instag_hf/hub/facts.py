@@ -82,7 +82,7 @@ def make(subset: "Dataset", folder: Path, given: Given) -> Made:
     rows = tables.without_failed(_checked(subset, given.split))
     if not len(rows):
         raise InputError(f"hub: expected rows with tags, found {len(subset):,} rows that all failed.")
-    normalizer = given.normalizer
+    normalizer = given.normalizer and given.normalizer.shared()
     found = _report(rows, given.pool, normalizer, mixed=given.mixed)
     words = tables.vocabulary(rows, normalizer)
     facts = {

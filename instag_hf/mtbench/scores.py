@@ -136,11 +136,18 @@ def score(bench: Bench, judgments: Sequence[Judgment], *, model: str, judge: str
         allow_failed: Whether ratings may be missing; a mean of fewer is another number than MT-Bench's.
 
     Raises:
-        InputError: There is no judgment, or ratings are missing and that is not allowed.
+        InputError: There is no judgment, two are of the same turn in the same round, or ratings are missing and that
+            is not allowed.
     """
     if not judgments:
         raise InputError("mt-bench: expected judgments, found none.")
-    by_place = {(one.round, one.question, one.turn): one for one in judgments}
+    by_place: dict[tuple[int, int, int], Judgment] = {}
+    for one in judgments:
+        if by_place.setdefault((one.round, one.question, one.turn), one) is not one:
+            raise InputError(
+                f"mt-bench: expected one judgment of each turn in a round, found two of question {one.question}, turn "
+                f"{one.turn}, round {one.round}. A turn judged again is judged for a further round."
+            )
     told = range(1, max(one.round for one in judgments) + 1)
     scores = Scores(
         model=model, judge=judge, bench=bench.sha256, rounds=tuple(_round(bench, by_place, number) for number in told)

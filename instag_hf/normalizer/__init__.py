@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from instag_hf.embeddings import MINILM, Embedder
+from instag_hf.embeddings import MINILM, Embedder, shared_name
 from instag_hf.errors import InputError, MissingError
 from instag_hf.normalizer import artefact as storage
 from instag_hf.normalizer import review as reviewing
@@ -44,15 +44,15 @@ class TagNormalizer:
         {'instag_normalized': ['sort']}
     """
 
-    def __init__(self, artefact: Artefact, *, embedder: Embedder | None = None) -> None:
+    def __init__(self, artefact: Artefact, *, embedder: str | Embedder | None = None) -> None:
         """Wrap what was fitted or read.
 
         Args:
             artefact: All that it is.
-            embedder: The function that embeds tags, where no named model does; it is not saved.
+            embedder: What embeds tags, where the model that the settings name does not; it is not saved.
         """
         self._artefact = artefact
-        self._function = embedder
+        self._embedder = embedder
 
     @classmethod
     def fit(
@@ -154,7 +154,7 @@ class TagNormalizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes, and into the fingerprint of `datasets`, as the bytes of the files."""
-        return _revive, (self._artefact.files(), self._function)
+        return _revive, (self._artefact.files(), self._embedder)
 
     def table(self) -> "datasets.Dataset":
         """Return one row for each raw tag, most frequent first; the columns are those of `Entry`."""
@@ -164,7 +164,7 @@ class TagNormalizer:
 
     @functools.cached_property
     def _resolver(self) -> Resolver:
-        return Resolver(self._artefact, self._function or self.settings.embedder)
+        return Resolver(self._artefact, self._embedder or self.settings.embedder)
 
     def normalize(self, rows: Mapping[str, Any]) -> dict[str, Any]:
         """Return the canonical tags of a row, or of each row of a batch, as the column `instag_normalized`.
@@ -216,23 +216,30 @@ class TagNormalizer:
         return counted
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write it to a folder: two JSON and two Parquet files, the same bytes for the same vocabulary."""
+        """Write it to a folder: two JSON and two Parquet files, the same bytes for the same vocabulary.
+
+        Raises:
+            InputError: It cannot be written there.
+        """
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        for name, content in self._artefact.files().items():
-            (target / name).write_bytes(content)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, content in self._artefact.files().items():
+                (target / name).write_bytes(content)
+        except OSError as error:
+            raise InputError(f"normalizer: could not write into {target}: {error}. Choose another folder.") from error
         return target
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, embedder: Embedder | None = None
+        cls, name: str | Path, *, revision: str | None = None, embedder: str | Embedder | None = None
     ) -> Self:
         """Read one that was saved.
 
         Args:
             name: A folder, or a model repo on the Hub.
             revision: The branch, tag or commit on the Hub.
-            embedder: The function that embeds tags, if it was fitted with one.
+            embedder: What embeds tags, if it was fitted with a function, or with a folder that is elsewhere.
 
         Raises:
             InputError: The files are not all there or do not fit together; the message names the place.
@@ -240,6 +247,15 @@ class TagNormalizer:
         """
         folder = Path(name)
         return cls(storage.read(folder if folder.is_dir() else _download(str(name), revision)), embedder=embedder)
+
+    def shared(self) -> Self:
+        """Return the same without folders of this machine: a local embedder goes by its folder's last part.
+
+        It still finds that embedder here. Elsewhere `from_pretrained` takes it, for tags that the fit did not see.
+        """
+        name = self.settings.embedder
+        settings = dataclasses.replace(self.settings, embedder=name and shared_name(name))
+        return type(self)(dataclasses.replace(self._artefact, settings=settings), embedder=self._embedder or name)
 
     def with_policy(self, *, unseen: str | None = None, column: str | None = None) -> Self:
         """Return one that treats new data otherwise; `None` leaves as it is.
@@ -326,7 +342,7 @@ class TagNormalizer:
         return self._edited(reviewing.recounted(self._artefact, read_tags(tagged, self.settings.column, mixed=True)))
 
     def _edited(self, artefact: Artefact) -> Self:
-        return type(self)(artefact, embedder=self._function)
+        return type(self)(artefact, embedder=self._embedder)
 
 
 def _revive(files: Mapping[str, bytes], function: Embedder | None) -> TagNormalizer:

@@ -120,12 +120,10 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"normalizer: expected {name} to be a whole number above 0, found {value!r}.")
-        for name, low, high in (("max_distance", 0, 2), ("min_confidence", 0, 1)):
-            value = getattr(self, name)
-            if value is None and name == "max_distance":
-                continue
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-                raise InputError(f"normalizer: expected {name} between {low} and {high}, found {value!r}.")
+        if self.max_distance is not None and not (_is_number(self.max_distance) and 0 <= self.max_distance <= 2):
+            raise InputError(f"normalizer: expected max_distance from 0 to 2, found {self.max_distance!r}.")
+        if not (_is_number(self.min_confidence) and 0 < self.min_confidence <= 1):
+            raise InputError(f"normalizer: expected min_confidence above 0 to 1, found {self.min_confidence!r}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -270,6 +268,10 @@ def _funnel_step(at: int, found: Any) -> FunnelStep:
     if not isinstance(step.step, str) or not _counts(step.tags) or not _counts(step.assignments):
         raise _wrong(RECORD, place, "a name and whole numbers", found)
     return step
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _counts(value: Any) -> bool:

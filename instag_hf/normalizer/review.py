@@ -10,10 +10,10 @@ from pathlib import Path
 from instag_hf.errors import InputError
 from instag_hf.normalizer.artefact import Artefact, Entry, ordered
 from instag_hf.normalizer.steps import rows_of
+from instag_hf.rows.cells import guard, unguard
 from instag_hf.rows.columns import TagColumn
 
 COLUMNS = ("tag", "rows", "canonical", "step", "why")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # what a spreadsheet would run, or take off
 
 
 def assign(artefact: Artefact, names: Mapping[str, str | None], *, known: Sequence[str]) -> Artefact:
@@ -122,7 +122,7 @@ def write(artefact: Artefact, path: Path, sample: int | None = None) -> Path:
             lines.writerow(COLUMNS)
             for entry in entries:
                 cells = (entry.tag, str(entry.rows), entry.canonical or "", entry.step, why(entry))
-                lines.writerow([_safe(cell) for cell in cells])
+                lines.writerow([guard(cell) for cell in cells])
     except OSError as error:
         raise InputError(f"review: could not write {path}: {error}. Choose another place.") from error
     return path
@@ -167,7 +167,7 @@ def apply(artefact: Artefact, path: Path) -> Artefact:
             )
         for line in lines:
             at = f"review: {path.name}, line {lines.line_num}"
-            tag, canonical = (_plain(line[name] or "") for name in ("tag", "canonical"))
+            tag, canonical = (unguard(line[name] or "") for name in ("tag", "canonical"))
             if line["canonical"] is None:
                 raise InputError(f"{at}: expected {len(lines.fieldnames or ())} cells, found fewer.")
             if tag not in known:
@@ -194,11 +194,3 @@ def _text(path: Path) -> str:
             f"review: {path.name}: expected UTF-8, found something else in byte {error.start}. "
             "Save it as CSV in UTF-8 again."
         ) from error
-
-
-def _safe(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
-
-
-def _plain(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instag_hf import __version__, hub
+from instag_hf.embeddings import MINILM
 from instag_hf.engines import Sampling
 from instag_hf.engines.embedded import MODEL
 from instag_hf.errors import InputError
@@ -71,6 +73,7 @@ def rerun(
     source: str = "",
     model: str = "",
     exclude: str = "",
+    embedder: str = "",
     overwrite: bool = False,
     token: str | None = None,
     commands: tuple[str, ...] = (),
@@ -87,6 +90,7 @@ def rerun(
         source: Where the rows lie on this machine, if they were of a local file.
         model: Where the tagger's weights lie on this machine, if they were a local file.
         exclude: Where the excluded queries lie on this machine, if they were of a local file.
+        embedder: Where the model that embeds tags lies on this machine, if it was a local folder.
         overwrite: Whether a folder that a run wrote may be replaced.
         token: The Hub's token; that of `hf auth login` or `HF_TOKEN` by default.
         commands: The commands that did it, for the card.
@@ -98,9 +102,11 @@ def rerun(
         RepoError: There is no such repo.
         HubError: The Hub cannot be asked.
     """
+    if os.path.isfile(where):  # unlike a `Path`, it takes a name of any length
+        raise InputError(f"rerun: expected a dataset on the Hub or a folder that run wrote, found the file {where}.")
     folder, commit = (Path(where), "") if Path(where).is_dir() else hub.download(str(where), token=token)
     facts = read_record(folder / hub.FACTS)
-    plan, notes = read_plan(facts, folder, source=source, model=model, exclude=exclude)
+    plan, notes = read_plan(facts, folder, source=source, model=model, exclude=exclude, embedder=embedder)
     published = _published(str(where), facts, folder, commit)
     with tempfile.TemporaryDirectory(prefix="instag-again-") as scratch:
         target = Path(scratch) / "again" if output is None else output
@@ -136,7 +142,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_plan(
-    facts: Mapping[str, Any], folder: Path, *, source: str = "", model: str = "", exclude: str = ""
+    facts: Mapping[str, Any],
+    folder: Path,
+    *,
+    source: str = "",
+    model: str = "",
+    exclude: str = "",
+    embedder: str = "",
 ) -> tuple[Plan, list[str]]:
     """Read from a record what was done.
 
@@ -146,6 +158,7 @@ def read_plan(
         source: As in `rerun`.
         model: As in `rerun`.
         exclude: As in `rerun`.
+        embedder: As in `rerun`.
 
     Returns:
         The plan, and what here is not as it was recorded.
@@ -167,6 +180,8 @@ def read_plan(
     applied = told.get("vocabulary") is not None
     if not applied and "meaning" in settings.steps and settings.embedder is None:
         raise InputError("rerun: the embedder was a function, which no record holds, so that this cannot be repeated.")
+    if not applied and settings.embedder is not None:
+        settings = dataclasses.replace(settings, embedder=embedder or _embedder(settings.embedder))
     n, method, rules = read_facts(chosen)
     if facts.get("package") != f"instag_hf {__version__}":
         notes.insert(0, f"package: recorded {facts.get('package')!s:.40}, found instag_hf {__version__}.")
@@ -254,6 +269,13 @@ def _settings(found: Any) -> Settings:
     for name in ("column", "embedder", "weights"):
         _optional(told, name, str)
     return settings
+
+
+def _embedder(recorded: str) -> str:
+    """Refuse whatever is no model on the Hub: a record must not choose folders of this machine."""
+    if recorded != MINILM and ("/" not in recorded or not _REPO.fullmatch(recorded) or Path(recorded).exists()):
+        raise InputError(f"rerun: the embedder was a local folder, {recorded!r}. Give it with embedder= (--embedder).")
+    return recorded
 
 
 def _tagger(found: Any, told: Mapping[str, Any], model: str) -> tuple[Tagger, list[str]]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from instag_hf.errors import InputError
 from instag_hf.quality.cases import TASKS, Case, Verdict
+from instag_hf.rows.cells import guard, unguard
 
 COLUMNS = ("case", "task", "question", "subject", "items", "wrong", "key")
 QUESTIONS = {
@@ -27,9 +28,6 @@ QUESTIONS = {
 NONE = "none"
 MAX_CELL = 32_767  # characters; spreadsheets cut off the rest
 
-# A spreadsheet takes a cell for a formula by its first character. Where it takes a semicolon, a tab or a line break for
-# the end of a cell, that is the one after. The guard is an apostrophe, one more where the text has some already.
-_GUARDED = re.compile(r"(\A|[;\t\r\n])(\s*+)('*+)(?=[=+\-@＝＋－＠])")  # noqa: RUF001 - wide forms count as formulas too
 _NEW_ITEM = re.compile(r"\n(?!   )")
 
 
@@ -93,21 +91,6 @@ def read_sheet(path: str | Path) -> Sheet:
         cases[case.id] = case
         verdicts[case.id] = _verdict(row["wrong"] or "", len(case.items), where)
     return Sheet(tuple(cases.values()), verdicts)
-
-
-def guard(text: str) -> str:
-    """Make text that no spreadsheet takes for a formula, by an apostrophe where one would begin.
-
-    Example:
-        >>> guard("=1+1"), unguard(guard("=1+1"))
-        ("'=1+1", '=1+1')
-    """
-    return _GUARDED.sub(r"\1\2\3'", text)
-
-
-def unguard(text: str) -> str:
-    """Take off what `guard` put on; other text stays as it is."""
-    return _GUARDED.sub(lambda found: found[1] + found[2] + found[3][1:], text)
 
 
 def _join(items: Sequence[str]) -> str:

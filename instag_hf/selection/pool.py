@@ -261,11 +261,15 @@ def _read_weights(ds: "Dataset", column: str, available: np.ndarray) -> np.ndarr
 def _read_sources(ds: "Dataset", column: str) -> TagColumn:
     place: dict[str, int] = {}
     parts = []
+    classes = getattr(ds.features.get(column), "names", None)
     for found in _arrow(ds, column, "sources"):
         if pa.types.is_nested(found.type):
             raise InputError(f'select: expected one source a row in "{column}", found {found.type}. Name another.')
         words = pc.fill_null(found.cast(pa.large_string()), "").dictionary_encode()
-        to = np.array([place.setdefault(name, len(place)) for name in words.dictionary.to_pylist()], np.int32)
+        names = words.dictionary.to_pylist()
+        if classes is not None:  # a class has its name, and -1, which stands for none, has no name
+            names = [classes[int(number)] if number and int(number) >= 0 else "" for number in names]
+        to = np.array([place.setdefault(name, len(place)) for name in names], np.int32)
         parts.append(to[words.indices.to_numpy()])
     codes = np.concatenate(parts) if parts else np.zeros(0, np.int32)
     return TagColumn(list(place), codes, np.arange(len(codes) + 1))

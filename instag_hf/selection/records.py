@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from instag_hf.embeddings import shared_name
 from instag_hf.errors import InputError
 from instag_hf.selection import METHODS, Method, Rules, Selection, check_n
 
@@ -77,6 +78,8 @@ def _settings(method: Method) -> dict[str, Any]:
     if not dataclasses.is_dataclass(method):
         return {UNKNOWN: type(method).__qualname__}
     fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    if isinstance(fields.get("embedder"), str):
+        fields["embedder"] = shared_name(fields["embedder"])
     return {name: _function(value) if callable(value) else value for name, value in fields.items()}
 
 

@@ -218,7 +218,7 @@ def encode(example: Example, recipe: Recipe, tokenizer: "PreTrainedTokenizerBase
     The prompt and the reply are tokenized apart, because the tagger sees the prompt's tokens alone.
 
     Raises:
-        InputError: The recipe's format cannot hold one of the tags.
+        InputError: The recipe's format cannot hold one of the tags, or nothing ends a reply.
     """
     prompt = recipe.ask(example.query)
     if isinstance(prompt, str):
@@ -229,22 +229,35 @@ def encode(example: Example, recipe: Recipe, tokenizer: "PreTrainedTokenizerBase
         messages = [message._asdict() for message in prompt]
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    end = recipe.stop[0] if recipe.stop else str(tokenizer.eos_token)
-    reply = render(example.tags, recipe.format, example.explanations or None) + end
+    reply = render(example.tags, recipe.format, example.explanations or None) + _end(recipe, tokenizer)
     return Encoded(ids, list(tokenizer(reply, add_special_tokens=False)["input_ids"]))
 
 
 def encode_all(
     examples: Iterable[Example], recipe: Recipe, tokenizer: "PreTrainedTokenizerBase"
 ) -> tuple[list[Encoded], int]:
-    """Write examples in tokens, and count those that the recipe's format cannot hold."""
+    """Write examples in tokens, and count those that the recipe's format cannot hold.
+
+    Raises:
+        InputError: Nothing ends a reply.
+    """
     encoded, unfit = [], 0
+    _end(recipe, tokenizer)  # without one no example fits, and that is no fault of theirs
     for example in examples:
         try:
             encoded.append(encode(example, recipe, tokenizer))
         except InputError:
             unfit += 1
     return encoded, unfit
+
+
+def _end(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase") -> str:
+    if not recipe.stop and tokenizer.eos_token is None:
+        raise InputError(
+            f"train: expected an end of replies, found no stop in the recipe {recipe.name} and no end token in the "
+            "base's tokenizer. Give the recipe a stop, or choose another base."
+        )
+    return recipe.stop[0] if recipe.stop else str(tokenizer.eos_token)
 
 
 def batches(encoded: Sequence[Encoded], max_tokens: int) -> list[list[Encoded]]:

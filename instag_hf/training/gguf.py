@@ -82,9 +82,17 @@ def load_gguf(path: Path, config: Any, modules: list[str]) -> LoraFile:
     alpha = reader.get_field("adapter.lora.alpha")
     if alpha is None:
         raise InputError(f"adapter: expected a LoRA adapter, found {path.name} without adapter.lora.alpha.")
+    names, wanted = _names(gguf, config, modules), ARCHITECTURES.get(config.model_type, config.model_type)
+    told = reader.get_field("general.architecture")
+    if told is None or told.contents() != wanted:  # tensors of many architectures have the same names
+        found = "none" if told is None else told.contents()
+        raise InputError(
+            f"adapter: expected an adapter of the architecture {wanted}, found {found!s:.40} in {path.name}. "
+            "Choose an adapter of this base."
+        )
     tensors = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     matrices = {}
-    for module, name in _names(gguf, config, modules).items():
+    for module, name in names.items():
         if f"{name}.lora_a" in tensors:
             a, b = (tensors.pop(f"{name}.lora_{side}") for side in "ab")
             matrices[module] = (a, _reorder(module, b, config, back=True))

@@ -140,13 +140,15 @@ def train_tagger(job: Job) -> dict[str, Any]:
     encoded, unfit = encode_all(taught, job.recipe, tokenizer)
     if not encoded:
         raise InputError(f"train: no row's tags can be written as {job.recipe.format}. Choose another recipe.")
+    dev, dev_unfit = encode_all(job.dev, job.recipe, tokenizer)
     learner = add_lora(model, job.settings, job.start) if job.settings.rank else model
-    trainer = _trainer(learner, tokenizer, job, encoded)
+    trainer = _trainer(learner, tokenizer, job, encoded, dev)
     with disable_input_dtype_casting(learner):  # autocast casts already, and peft's copies in float32 take time
         result = trainer.train(resume_from_checkpoint=resume)
     facts |= {
         "examples_taught": len(encoded),
         "examples_unfit": unfit,
+        "dev_unfit": dev_unfit,
         "tokens_an_epoch": sum(len(item.prompt) + len(item.reply) for item in encoded),
         "steps": result.global_step,
         "loss": result.training_loss,
@@ -160,19 +162,19 @@ def train_tagger(job: Job) -> dict[str, Any]:
 
 
 def _trainer(
-    model: Any, tokenizer: "PreTrainedTokenizerBase", job: Job, encoded: Sequence[Encoded]
+    model: Any, tokenizer: "PreTrainedTokenizerBase", job: Job, encoded: Sequence[Encoded], dev: Sequence[Encoded]
 ) -> "transformers.Trainer":
     import transformers
 
     groups = batches(encoded, job.settings.batch_tokens)
     base = model.get_base_model() if job.settings.rank else model
     narrow = "logits_to_keep" in inspect.signature(base.forward).parameters
-    dev = batches(encode_all(job.dev, job.recipe, tokenizer)[0], job.settings.batch_tokens)
+    held_out = batches(dev, job.settings.batch_tokens)
     trainer = transformers.Trainer(
         model=model,
-        args=_arguments(job, groups, watched=bool(dev)),
+        args=_arguments(job, groups, watched=bool(held_out)),
         train_dataset=groups,
-        eval_dataset=dev or None,
+        eval_dataset=held_out or None,
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0, narrow=narrow),
     )
     trainer.pop_callback(transformers.ProgressCallback)  # it prints to stdout
