@@ -5,7 +5,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from tiny import HEADS, KV_HEADS, LAYERS, WIDTH, write_tiny_llama
+from tiny import HEADS, KV_HEADS, LAYERS, WIDTH
 
 from instag_hf.engines.embedded import ADAPTER
 from instag_hf.errors import InputError
@@ -18,17 +18,17 @@ PROMPT = "<|im_start|>user\nSort a list in Python<|im_end|>\n<|im_start|>assista
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+def base(tiny_folder):
+    return tiny_folder.with_suffix(".gguf")
 
 
 @pytest.fixture
-def adapted(base, tmp_path):
+def adapted(tiny_folder, tmp_path):
     """The tiny llama in float32 with a random adapter on every projection, and the same adapter as a GGUF file."""
     import peft
 
     torch.manual_seed(1)
-    model, tokenizer = load_base(str(base))
+    model, tokenizer = load_base(str(tiny_folder))
     model = add_lora(model.float(), Settings(rank=4, alpha=12))
     for name, weight in model.named_parameters():
         if "lora_" in name:
@@ -95,23 +95,23 @@ def test_reading_an_adapter_back_gives_the_same_matrices(adapted):
             np.testing.assert_array_equal(one, other)
 
 
-def test_going_on_from_an_adapter_begins_where_it_ended(base, adapted):
+def test_going_on_from_an_adapter_begins_where_it_ended(tiny_folder, adapted):
     model, tokenizer, _, path = adapted
-    again = add_lora(load_base(str(base))[0].float(), Settings(rank=16), str(path)).eval()
+    again = add_lora(load_base(str(tiny_folder))[0].float(), Settings(rank=16), str(path)).eval()
     ids = tokenizer(PROMPT, return_tensors="pt").input_ids
     with torch.no_grad():
         torch.testing.assert_close(again(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
-def test_the_shipped_adapter_is_read_for_its_base_only(base):
-    model, _ = load_base(str(base))
+def test_the_shipped_adapter_is_read_for_its_base_only(tiny_folder):
+    model, _ = load_base(str(tiny_folder))
     modules = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and name != "lm_head"]
     with pytest.raises(InputError, match="has tensors that the base has not"):
         gguf.load_gguf(ADAPTER, model.config, modules)
 
 
-def test_an_adapter_of_another_architecture_is_refused(base, tmp_path):
-    model, _ = load_base(str(base))
+def test_an_adapter_of_another_architecture_is_refused(tiny_folder, tmp_path):
+    model, _ = load_base(str(tiny_folder))
     pairs = {"model.layers.0.mlp.up_proj": (np.ones((4, WIDTH)), np.ones((128, 4)))}
     other = transformers.Qwen2Config(num_hidden_layers=2)
     gguf.save_gguf(pairs, 4, other, tmp_path / "other.gguf")
@@ -119,8 +119,8 @@ def test_an_adapter_of_another_architecture_is_refused(base, tmp_path):
         gguf.load_gguf(tmp_path / "other.gguf", model.config, list(pairs))
 
 
-def test_what_is_no_adapter_of_the_base_is_told_in_one_sentence(base, tmp_path):
-    model, _ = load_base(str(base))
+def test_what_is_no_adapter_of_the_base_is_told_in_one_sentence(tiny_folder, tmp_path):
+    model, _ = load_base(str(tiny_folder))
     (tmp_path / "prose.gguf").write_text("no adapter at all")
     with pytest.raises(InputError, match=r"expected a GGUF file, found prose.gguf: "):
         add_lora(model, Settings(), str(tmp_path / "prose.gguf"))
@@ -134,8 +134,8 @@ def test_what_is_no_adapter_of_the_base_is_told_in_one_sentence(base, tmp_path):
             add_lora(model, Settings(), str(tmp_path / "other.gguf"))
 
 
-def test_an_alpha_that_is_no_whole_number_stays_as_it_is(base, tmp_path):
-    model, _ = load_base(str(base))
+def test_an_alpha_that_is_no_whole_number_stays_as_it_is(tiny_folder, tmp_path):
+    model, _ = load_base(str(tiny_folder))
     pairs = {"model.layers.0.mlp.up_proj": (np.ones((4, WIDTH)), np.ones((128, 4)))}
     gguf.save_gguf(pairs, 0.5, model.config, tmp_path / "half.gguf")
     assert add_lora(model, Settings(), str(tmp_path / "half.gguf")).peft_config["default"].lora_alpha == 0.5

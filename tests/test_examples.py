@@ -237,13 +237,12 @@ def test_the_loss_is_on_reply_tokens_alone_token_by_token(sizes):
         assert len(prompt) - 1 in taught  # the logits that predict the first reply token
 
 
-def test_the_loss_of_a_batch_is_the_mean_over_its_reply_tokens(tmp_path):
+def test_the_loss_of_a_batch_is_the_mean_over_its_reply_tokens(tiny_folder):
     import torch
-    from tiny import write_tiny_llama
 
     from instag_hf.training import load_base
 
-    model, _ = load_base(str(write_tiny_llama(tmp_path / "tiny.gguf")))
+    model, _ = load_base(str(tiny_folder))
     model = model.float().eval()
     items = [Encoded([5, 6, 7, 8], [9, 10]), Encoded([11], [12, 13, 14])]
     with torch.no_grad():

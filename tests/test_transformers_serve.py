@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from tiny import write_tiny_llama
 
 from instag_hf import training
 from instag_hf.engines import Sampling
@@ -23,13 +22,10 @@ ROW = {"instruction": "Name three rivers."}
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tiny_folder):
     """The tiny llama as a folder of transformers, and its tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    model, tokenizer = training.load_base(str(write_tiny_llama(folder / "tiny.gguf")), exact=True)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return folder / "model", model, tokenizer
+    model, tokenizer = training.load_base(str(tiny_folder), exact=True)
+    return tiny_folder, model, tokenizer
 
 
 @pytest.fixture(scope="module")
