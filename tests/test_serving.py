@@ -142,7 +142,7 @@ def test_a_diagnosis_leaves_no_reply_in_the_store(stand_in):
 @pytest.mark.parametrize(
     ("server", "model", "words"),
     [
-        ("tgi", "OFA-Sys/InsTagger", ["docker", "--model-id OFA-Sys/InsTagger", ":3.3.7", "-p 8080:80"]),
+        ("tgi", "OFA-Sys/InsTagger", ["docker", "--model-id OFA-Sys/InsTagger", ":3.3.7", "-p 127.0.0.1:8080:80"]),
         ("vllm", "OFA-Sys/InsTagger", ["vllm serve OFA-Sys/InsTagger", "--port 8080"]),
         ("sglang", "me/tagger; rm -rf /", ["--model-path 'me/tagger; rm -rf /'"]),
         ("llamacpp", "", ["llama-server -m", "--port 8080"]),
@@ -152,6 +152,15 @@ def test_serve_prints_a_command_and_the_variables(server, model, words):
     done = subprocess.run([INSTAG, "serve", server, model], capture_output=True, text=True, check=True)
     for word in [*words, "export INSTAG_URL=http://127.0.0.1:8080", "export INSTAG_MODEL="]:
         assert word in done.stdout
+
+
+def test_serve_lets_the_container_of_tgi_see_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "tagger").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = serving.command("tgi", "./tagger")
+    assert f"{tmp_path}/tagger:/models/tagger:ro" in words
+    assert words[words.index("--model-id") + 1] == "/models/tagger"
+    assert serving.variables("tgi", "./tagger", 8080)["INSTAG_MODEL"] == "/models/tagger"
 
 
 def test_serve_refuses_what_a_server_cannot_serve():

@@ -241,9 +241,12 @@ def command(server: str, model: str, *, port: int = 8080) -> list[str]:
             f"serve: {server} serves a Hub id or a folder, found {model!r}. Choose llamacpp for GGUF files."
         )
     if server == "tgi":
+        name = _mounted(model)
+        mount = ["-v", f"{Path(model).resolve()}:{name}:ro"] if name else []
         return [
-            *("docker", "run", "--gpus", "all", "--shm-size", "1g", "-p", f"{port}:80", "-v", "tgi-data:/data"),
-            *("-e", "HF_TOKEN", TGI_IMAGE, "--model-id", model, "--max-concurrent-requests", "256"),
+            *("docker", "run", "--gpus", "all", "--shm-size", "1g", "-p", f"127.0.0.1:{port}:80"),
+            *("-v", "tgi-data:/data", *mount, "-e", "HF_TOKEN", TGI_IMAGE),
+            *("--model-id", name or model, "--max-concurrent-requests", "256"),
         ]
     if server == "vllm":
         return ["vllm", "serve", model, "--host", "127.0.0.1", "--port", str(port)]
@@ -252,9 +255,15 @@ def command(server: str, model: str, *, port: int = 8080) -> list[str]:
 
 def variables(server: str, model: str, port: int) -> dict[str, str]:
     """Return the variables with which `instag tag` asks a server that `command` started."""
-    engine = "tgi" if server == "tgi" else "openai"
-    name = model or embedded.MODEL
-    return {"INSTAG_ENGINE": engine, "INSTAG_URL": f"http://127.0.0.1:{port}", "INSTAG_MODEL": name}
+    where = {"INSTAG_URL": f"http://127.0.0.1:{port}"}
+    if server == "tgi":
+        return {"INSTAG_ENGINE": "tgi", **where, "INSTAG_MODEL": _mounted(model) or model}
+    return {"INSTAG_ENGINE": "openai", **where, "INSTAG_MODEL": model or embedded.MODEL}
+
+
+def _mounted(model: str) -> str:
+    """Say where a container sees a folder of this machine; "" for a Hub id."""
+    return f"/models/{Path(model).resolve().name}" if Path(model).is_dir() else ""
 
 
 def run(words: list[str], *, port: int, patience_s: float = PATIENCE_S) -> int:
