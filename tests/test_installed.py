@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
+from tiny import write_tiny_llama
 
 from instag_hf import Tagger, __version__
+from instag_hf.engines import embedded
 from instag_hf.replies import Reply, store
 from instag_hf.serving.installed import _without_secrets, look
 
@@ -161,6 +163,14 @@ def test_what_keeps_the_default_engine_from_tagging_is_an_error(environ, what, c
     assert code == 1
     assert "ERROR" in said
     assert what in said
+
+
+def test_a_whole_model_of_your_own_needs_no_base(clean_home, tmp_path, monkeypatch):
+    mine = write_tiny_llama(tmp_path / "mine.gguf")
+    monkeypatch.setattr(embedded, "BASE_PACKAGE", "no_such_package")
+    monkeypatch.setenv("INSTAG_MODEL", str(mine))
+    (engine,) = findings("default engine")
+    assert engine.level == "ok", engine
 
 
 def test_a_repo_as_model_is_not_fetched_to_look(clean_home, monkeypatch, local_hub):

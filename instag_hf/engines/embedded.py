@@ -203,14 +203,23 @@ def weights(model: str) -> Path:
         InputError: `model` is neither the shipped tagger nor a GGUF file.
         MissingError: The base model, or a package that merging needs, is not there.
     """
+    if is_whole(model):
+        return _gguf_path(model)
     adapter = ADAPTER if model == MODEL else _gguf_path(model)
-    if model != MODEL and not _is_adapter(adapter):
-        return adapter
     merged = merged_file(model)
     if not merged.is_file():
         logger.info("merging the tagger into %s, once", merged)
         merge(find_base(), adapter, merged)
     return merged
+
+
+def is_whole(model: str) -> bool:
+    """Whether a model is one GGUF file with everything in it, so that it needs no base model.
+
+    Raises:
+        InputError: `model` is neither the shipped tagger nor a GGUF file.
+    """
+    return model != MODEL and not _is_adapter(_gguf_path(model))
 
 
 def merged_file(model: str) -> Path:

@@ -121,8 +121,7 @@ def _embedded(model: str) -> Finding:
         )
     try:
         tagger = Tagger()
-        whole = model == embedded.MODEL or Path(model).suffix == ".gguf"
-        ready = not whole or embedded.merged_file(model).is_file()
+        ready = embedded.is_whole(model) or embedded.merged_file(model).is_file()
     except InputError as error:
         return Finding(level="error", what=f"embedded: {error}")
     base = _base()
