@@ -12,6 +12,7 @@ import pytest
 
 from instag_hf.engines import Request, Sampling, ask, embedded
 from instag_hf.engines.embedded import ADAPTER, ADAPTER_SHA256, BASE_SHA256, MODEL, embedded_engine
+from instag_hf.engines.merging import merge
 from instag_hf.errors import EngineError, InputError, MissingError
 from instag_hf.prompts import load_recipe
 from instag_hf.replies import store
@@ -91,7 +92,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path):
         writer.write_tensors_to_file()
         writer.close()
         with pytest.raises(InputError, match=r"expected an adapter for .*, found other.gguf, whose blk\.\d+\."):
-            embedded.merge(embedded.find_base(), path, tmp_path / "whole.gguf")
+            merge(embedded.find_base(), path, tmp_path / "whole.gguf")
     assert not (tmp_path / "whole.gguf").exists()
 
 

@@ -18,20 +18,15 @@ import re
 import secrets
 import signal
 import sys
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from instag_hf.engines import Request
+from instag_hf.engines.merging import is_adapter, merge
 from instag_hf.engines.openai import OpenAIEngine
 from instag_hf.errors import EngineError, InputError, MissingError
 from instag_hf.prompts import Recipe, load_recipe, recipe_names
 from instag_hf.replies import Reply, home
-
-if TYPE_CHECKING:
-    import gguf
-    import numpy as np
 
 MODEL = "smollm2-135m-instag"
 ADAPTER = Path(__file__).parents[1] / "data" / "tagger.gguf"
@@ -136,7 +131,7 @@ def revision_of(model: str) -> str:
     if model == MODEL:
         return _short(BASE_SHA256, ADAPTER_SHA256, MERGE)
     path = _gguf_path(model)
-    if _is_adapter(path):
+    if is_adapter(path):
         return _short(BASE_SHA256, _sha256(path), MERGE)
     return _short(_sha256(path))
 
@@ -219,7 +214,7 @@ def is_whole(model: str) -> bool:
     Raises:
         InputError: `model` is neither the shipped tagger nor a GGUF file.
     """
-    return model != MODEL and not _is_adapter(_gguf_path(model))
+    return model != MODEL and not is_adapter(_gguf_path(model))
 
 
 def merged_file(model: str) -> Path:
@@ -254,75 +249,6 @@ def packaged_base() -> Path | None:
     spec = importlib.util.find_spec(BASE_PACKAGE)  # finds the package without importing what it imports
     places = (Path(folder) / BASE_FILE for folder in spec.submodule_search_locations or ()) if spec else ()
     return next((place for place in places if place.is_file()), None)
-
-
-def merge(base: Path, adapter: Path, target: Path) -> None:
-    """Add a LoRA adapter to its base model and write one GGUF file, with the changed matrices in Q8_0.
-
-    Args:
-        base: A GGUF model.
-        adapter: A GGUF adapter for it; its change of a matrix is `alpha / rank * B @ A`.
-        target: Where to write; appears whole or not at all.
-
-    Raises:
-        InputError: The adapter is of another base.
-        MissingError: The package `gguf` is not installed.
-    """
-    gguf = _gguf()
-    model, change = gguf.GGUFReader(base), gguf.GGUFReader(adapter)
-    alpha = float(change.get_field("adapter.lora.alpha").contents())
-    matrices = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in change.tensors}
-    _check_adapter(model, matrices, adapter)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    os.close(handle)
-    try:
-        writer = gguf.GGUFWriter(name, model.get_field("general.architecture").contents())
-        _copy_fields(gguf, model, writer)
-        for tensor in model.tensors:
-            a, b = (matrices.get(f"{tensor.name}.lora_{side}") for side in "ab")
-            if a is None or b is None:
-                writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-                continue
-            merged = gguf.dequantize(tensor.data, tensor.tensor_type) + alpha / a.shape[0] * (b @ a)
-            kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(tensor.name, gguf.quantize(merged, kind), raw_dtype=kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        os.replace(name, target)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _check_adapter(model: "gguf.GGUFReader", matrices: Mapping[str, "np.ndarray"], adapter: Path) -> None:
-    """Refuse an adapter of another base, of which a part would be left out or fit by chance."""
-    fitting = set()
-    for tensor in model.tensors:
-        names = [f"{tensor.name}.lora_{side}" for side in "ab"]
-        a, b = (matrices.get(name) for name in names)
-        if (
-            a is not None
-            and b is not None
-            and (b.shape[0], a.shape[1], a.shape[0]) == (*tensor.shape[::-1], b.shape[1])
-        ):
-            fitting |= set(names)
-    if other := sorted(set(matrices) - fitting):
-        raise InputError(
-            f"engine embedded: expected an adapter for {BASE_REPO}, found {adapter.name}, whose {other[0]} has no "
-            "place in it. Give a whole GGUF model, or an adapter of this base."
-        )
-
-
-def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter") -> None:
-    for name, field in model.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":  # the writer writes these itself
-            continue
-        kind = field.types[0]
-        writer.add_key_value(
-            name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        )
 
 
 def _serve(path: Path, key: str, context_tokens: int, port: int = 0) -> Any:
@@ -388,29 +314,6 @@ def _xllamacpp() -> Any:
     except ImportError as error:
         raise MissingError('engine embedded: needs xllamacpp. pip install "instag-hf[embedded]"') from error
     return xllamacpp
-
-
-def _gguf() -> Any:
-    try:
-        import gguf
-    except ImportError as error:
-        raise MissingError('engine embedded: needs gguf. pip install "instag-hf[embedded]"') from error
-    return gguf
-
-
-def _is_adapter(path: Path) -> bool:
-    found = path.stat()
-    return _says_adapter(path, found.st_mtime_ns, found.st_size)
-
-
-@functools.lru_cache
-def _says_adapter(path: Path, changed_ns: int, size: int) -> bool:
-    """Read a file's header once, as long as it is the same file."""
-    try:
-        field = _gguf().GGUFReader(path).get_field("general.type")
-    except (ValueError, IndexError) as error:
-        raise InputError(f"engine embedded: expected a GGUF file, found {path.name}: {error}.") from error
-    return field is not None and field.contents() == "adapter"
 
 
 def _checked(path: Path) -> Path:
