@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect
 from instag_hf.engines.loops import allow_nested_loop, in_turn, run
-from instag_hf.engines.runs import WINDOW, mostly_failed
+from instag_hf.engines.runs import WINDOW, mostly_failed, together
 from instag_hf.errors import EngineError, InputError, InstagError, ReplyError, RowError, RowFailure
 from instag_hf.parsing import GRAMMAR, PARSER, Parsed, parse
 from instag_hf.prompts import Recipe, load_recipe, recipe_for
@@ -202,7 +202,7 @@ class Tagger:
         shape = find_shape(names, self.column)
         read = {name: batch[name] for name in (shape.column, *shape.context)}
         each = [dict(zip(read, values, strict=True)) for values in zip(*read.values(), strict=True)]
-        tagged = await asyncio.gather(*(self._tag_row(row) for row in each))
+        tagged = await together(self._tag_row(row) for row in each)
         return {name: [columns[name] for columns in tagged] for name in ADDED}
 
     async def _tag_row(self, row: Row) -> Columns:

@@ -7,10 +7,11 @@ import pytest
 from datasets import Dataset, List, Value
 
 import instag_hf as instag
-from instag_hf.errors import InputError
+from instag_hf.errors import EngineError, InputError
 from instag_hf.replies import store
 from instag_hf.rows import ADDED
 from instag_hf.tagger import Tagger, features
+from instag_hf.testing import Rule, TaggingServer
 
 TURN = {"role": "user", "content": "Write a poem about rain."}
 ROWS = [
@@ -89,6 +90,19 @@ def test_a_row_is_told_from_a_batch(clean_home):
     ]
     row = asyncio.run(tagger.tag({"messages": [TURN]}))
     assert row["instag_turns"] == [len(row["instag_tags"])]
+
+
+def test_a_batch_that_stops_the_run_leaves_no_row_at_work(clean_home, monkeypatch):
+    async def stopped():
+        with pytest.raises(EngineError, match="status 401"):
+            await Tagger(engine="openai", model="m", recipe="embedded").tag({"query": ["Bake.", "Stop."]})
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    with TaggingServer() as server:
+        server.rule(Rule(contains="Bake.", fault="slow"))
+        server.rule(Rule(contains="Stop.", status=401))
+        monkeypatch.setenv("INSTAG_URL", server.url)
+        assert asyncio.run(stopped()) == set()
 
 
 def test_batched_and_streaming_rows_are_the_bare_rows(clean_home):

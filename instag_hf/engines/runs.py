@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 from instag_hf.engines import env_number, session
 from instag_hf.errors import EngineError
@@ -55,14 +55,19 @@ async def ask_each(
         return result
 
     async with session():
-        tasks = [asyncio.ensure_future(watched(item)) for item in items]
-        try:
-            return await asyncio.gather(*tasks)
-        except BaseException:  # the run is over, and none of its tasks may outlive it
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+        return await together(map(watched, items))
+
+
+async def together(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Do all at once and return the results in order; when one fails the run is over, and no other outlives it."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def mostly_failed(recent: Sequence[str], window: int, what: str) -> str:
