@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from tiny import write_tiny_llama
 
 from instag_hf import pipeline, serving
 from instag_hf.agreement import tag_f1
 from instag_hf.engines import embedded
 from instag_hf.errors import InputError, MissingError
+from instag_hf.prompts import load_recipe
 from instag_hf.rows import ERROR, TAGS, queries
 from instag_hf.tagger import Tagger
 from instag_hf.testing import Rule, TaggingServer
@@ -145,7 +147,7 @@ def test_a_diagnosis_leaves_no_reply_in_the_store(stand_in):
         ("tgi", "OFA-Sys/InsTagger", ["docker", "--model-id OFA-Sys/InsTagger", ":3.3.7", "-p 127.0.0.1:8080:80"]),
         ("vllm", "OFA-Sys/InsTagger", ["vllm serve OFA-Sys/InsTagger", "--port 8080"]),
         ("sglang", "me/tagger; rm -rf /", ["--model-path 'me/tagger; rm -rf /'"]),
-        ("llamacpp", "", ["llama-server -m", "--port 8080"]),
+        ("llamacpp", "", ["llama-server -m", "--port 8080", "--parallel 8 --ctx-size 8704"]),
     ],
 )
 def test_serve_prints_a_command_and_the_variables(server, model, words):
@@ -161,6 +163,14 @@ def test_serve_lets_the_container_of_tgi_see_a_folder(tmp_path, monkeypatch):
     assert f"{tmp_path}/tagger:/models/tagger:ro" in words
     assert words[words.index("--model-id") + 1] == "/models/tagger"
     assert serving.variables("tgi", "./tagger", 8080)["INSTAG_MODEL"] == "/models/tagger"
+
+
+def test_serve_gives_llama_cpp_room_for_the_recipe(tmp_path):
+    mine = str(write_tiny_llama(tmp_path / "mine.gguf"))
+    for model, recipe in [("", "embedded"), (str(embedded.ADAPTER), "embedded"), (mine, "open"), ("me/chat", "open")]:
+        words = serving.command("llamacpp", model)
+        room = int(words[words.index("--ctx-size") + 1])
+        assert room == embedded.SLOTS * load_recipe(recipe).context_tokens
 
 
 def test_serve_refuses_what_a_server_cannot_serve():

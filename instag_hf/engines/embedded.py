@@ -342,5 +342,6 @@ def _short(*hashes: str) -> str:
 
 
 if __name__ == "__main__":  # llama.cpp's server alone, for `instag serve` where its program is not installed
-    server = _serve(Path(sys.argv[1]), "", MAX_CONTEXT_TOKENS // SLOTS, int(sys.argv[2]))
+    path, port, room = sys.argv[1:]
+    server = _serve(Path(path), "", int(room) // SLOTS, int(port))
     signal.pause()

@@ -27,6 +27,7 @@ from instag_hf.engines import Engine, ask, connect, embedded, loops, session
 from instag_hf.engines.openai import OpenAIEngine
 from instag_hf.errors import EngineError, InputError, InstagError, MissingError, RowFailure
 from instag_hf.parsing import parse
+from instag_hf.prompts import Recipe, recipe_for
 from instag_hf.replies import Reply, Store
 from instag_hf.tagger import Tagger
 
@@ -233,9 +234,10 @@ def command(server: str, model: str, *, port: int = 8080) -> list[str]:
     if server not in SERVERS:
         raise InputError(f"serve: expected one of {list(SERVERS)}, found {server!r}.")
     if server == "llamacpp":
-        path = str(embedded.weights(model or embedded.MODEL)) if not model or model.endswith(".gguf") else ""
-        where = ["-m", path] if path else ["-hf", model]
-        return ["llama-server", *where, "--host", "127.0.0.1", "--port", str(port), "--parallel", "8"]
+        where, recipe = _loaded(model or embedded.MODEL)
+        slots, room = embedded.SLOTS, embedded.SLOTS * recipe.context_tokens
+        listen = ["--host", "127.0.0.1", "--port", str(port)]
+        return ["llama-server", *where, *listen, "--parallel", str(slots), "--ctx-size", str(room)]
     if not model or model.endswith(".gguf"):
         raise InputError(
             f"serve: {server} serves a Hub id or a folder, found {model!r}. Choose llamacpp for GGUF files."
@@ -251,6 +253,14 @@ def command(server: str, model: str, *, port: int = 8080) -> list[str]:
     if server == "vllm":
         return ["vllm", "serve", model, "--host", "127.0.0.1", "--port", str(port)]
     return ["python", "-m", "sglang.launch_server", "--model-path", model, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _loaded(model: str) -> tuple[list[str], Recipe]:
+    """Say how llama.cpp loads a model, and the recipe that it is asked with, whose prompts must fit into a slot."""
+    if model != embedded.MODEL and not model.endswith(".gguf"):
+        return ["-hf", model], recipe_for(model)
+    recipe = recipe_for(model) if embedded.is_whole(model) else embedded.trained_recipe(model)
+    return ["-m", str(embedded.weights(model))], recipe
 
 
 def variables(server: str, model: str, port: int) -> dict[str, str]:
@@ -298,7 +308,8 @@ def run(words: list[str], *, port: int, patience_s: float = PATIENCE_S) -> int:
 def _without_program(words: list[str], port: int) -> list[str]:
     """Run llama.cpp's own server from the package xllamacpp where its program is not installed."""
     if words[0] == "llama-server" and "-m" in words and importlib.util.find_spec("xllamacpp"):
-        return [sys.executable, "-m", "instag_hf.engines.embedded", words[words.index("-m") + 1], str(port)]
+        path, room = (words[words.index(option) + 1] for option in ("-m", "--ctx-size"))
+        return [sys.executable, "-m", "instag_hf.engines.embedded", path, str(port), room]
     raise MissingError(f"serve: {words[0]} is not installed. Install it, or run the printed command elsewhere.")
 
 
