@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from tiny import write_tiny_llama
 from instag_hf import pipeline, serving
 from instag_hf.agreement import tag_f1
 from instag_hf.engines import embedded
-from instag_hf.errors import InputError, MissingError
+from instag_hf.errors import EngineError, InputError, MissingError
 from instag_hf.prompts import load_recipe
 from instag_hf.rows import ERROR, TAGS, queries
 from instag_hf.tagger import Tagger
 from instag_hf.testing import Rule, TaggingServer
 
+POPEN = subprocess.Popen
 INSTAG = Path(sys.executable).parent / "instag"
 CHAT = """
 format = "compact"
@@ -201,6 +203,34 @@ def test_serve_run_starts_a_server_and_ends_it():
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
     assert child.returncode == 130
+
+
+def test_serve_run_refuses_a_port_at_which_somebody_listens():
+    with TaggingServer() as other, pytest.raises(InputError, match=f"expected port {other.port} to be free"):
+        serving.run([sys.executable, "-c", "import time; time.sleep(60)"], port=other.port)
+
+
+def test_serve_run_beside_the_main_thread_leaves_no_server_behind(monkeypatch):
+    started = []
+    monkeypatch.setattr(serving.subprocess, "Popen", lambda *a, **k: started.append(POPEN(*a, **k)) or started[-1])
+    told = []
+
+    def serve():
+        try:
+            serving.run([sys.executable, "-c", "import time; time.sleep(60)"], port=1, patience_s=0.5)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            told.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join(timeout=60)
+    (child,) = started
+    try:
+        assert isinstance(told[0], EngineError), told
+        assert child.poll() is not None
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_serve_run_says_when_the_server_ends_early(tmp_path):

@@ -5,20 +5,23 @@ says whether the template, the model's name, the output's shape or the room for 
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -283,26 +286,42 @@ def run(words: list[str], *, port: int, patience_s: float = PATIENCE_S) -> int:
         The server's exit code.
 
     Raises:
+        InputError: Somebody listens at the port already.
         MissingError: The server's program is not installed.
         EngineError: The server ended before it answered, or did not answer in time.
     """
     if shutil.which(words[0]) is None:
         words = _without_program(words, port)
+    with socket.socket() as other:
+        if other.connect_ex(("127.0.0.1", port)) == 0:
+            raise InputError(f"serve: expected port {port} to be free, found it taken. Choose another port (--port).")
     child = subprocess.Popen(words, start_new_session=True)
+    try:
+        with _ended_as_by_ctrl_c():
+            _wait_until_it_answers(child, port, patience_s)
+            sys.stderr.write(f"serving on http://127.0.0.1:{port}; Ctrl-C ends it\n")
+            return child.wait()
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        _end(child)
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C; beside the main thread, which alone may, the signal stays what it was."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, end)
     try:
-        _wait_until_it_answers(child, port, patience_s)
-        sys.stderr.write(f"serving on http://127.0.0.1:{port}; Ctrl-C ends it\n")
-        return child.wait()
-    except KeyboardInterrupt:
-        return 130
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        _end(child)
 
 
 def _without_program(words: list[str], port: int) -> list[str]:
