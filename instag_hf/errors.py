@@ -72,6 +72,7 @@ class EngineError(InstagError):
         self,
         message: str,
         *,
+        where: str = "",
         retryable: bool = False,
         retry_after_s: float | None = None,
         of_request: bool = False,
@@ -81,12 +82,14 @@ class EngineError(InstagError):
 
         Args:
             message: What happened.
+            where: The server's address, which goes before the message and, unlike it, into no row.
             retryable: Whether trying again may help.
             retry_after_s: How many seconds the server asked to wait.
             of_request: Whether the request itself may be the cause, so that only its row fails if trying does not help.
             overloaded: Whether the server says that it has too much to do, so that less should be in flight.
         """
-        super().__init__(message)
+        super().__init__(f"{where}: {message}" if where else message)
+        self.what = message
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.of_request = of_request

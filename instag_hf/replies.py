@@ -67,7 +67,7 @@ def home() -> Path:
 
 
 class Store:
-    """A reply store in one file, shared by the threads of a process and closed whenever the process forks."""
+    """A reply store in one file, shared by the threads of a process; `store()` gives one that a fork closes."""
 
     def __init__(self, path: Path) -> None:
         """Open the store, and make it where there is none.

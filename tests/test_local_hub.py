@@ -208,6 +208,27 @@ def test_xet_is_refused_at_once(tmp_path):
     assert not folder.exists()
 
 
+def test_a_users_own_caches_are_neither_read_nor_written(tmp_path):
+    code = (
+        "import datasets, huggingface_hub.constants as hub;"
+        "print(hub.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_OFFLINE, sep='\\n')"
+    )
+    mine = {"HF_HUB_CACHE": str(tmp_path), "HF_DATASETS_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    with LocalHub() as hub:
+        env = {**os.environ, **mine, **hub.environ}
+        said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+        cache, tables, offline = said.split()
+        assert Path(cache).is_relative_to(hub.folder)
+        assert Path(tables).is_relative_to(hub.folder)
+        assert offline == "False"
+
+
+def test_a_port_that_is_taken_is_told(capfd):
+    with LocalHub() as hub, pytest.raises(OSError, match=f"expected a server on port {hub.port}, found none"):
+        LocalHub(port=hub.port).start()
+    assert "in use" in capfd.readouterr().err
+
+
 def test_users_get_it_by_one_line_in_their_conftest(tmp_path):
     (tmp_path / "conftest.py").write_text('pytest_plugins = "instag_hf.testing.pytest_plugin"\n')
     (tmp_path / "test_theirs.py").write_text(

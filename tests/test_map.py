@@ -223,11 +223,11 @@ def test_a_second_run_in_a_new_process_hits_the_cache_and_asks_nothing(server, t
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"query": f"Count to {n}."}) + "\n" for n in range(20)))
     code = SECOND_RUN.replace("sys.argv[1]", repr(str(path)))
-    first = run_python(code, HF_HOME=str(tmp_path / "hf"))
+    first = run_python(code, HF_DATASETS_CACHE=str(tmp_path / "hf"))
     assert first.stdout == "20\n", first.stderr
     assert server.counts().requests == 20
     elsewhere = {"INSTAG_URL": "http://127.0.0.1:9", "INSTAG_API_KEY": "secret", "INSTAG_CONCURRENCY": "3"}
-    again = run_python(code, HF_HOME=str(tmp_path / "hf"), INSTAG_HOME=str(tmp_path / "empty"), **elsewhere)
+    again = run_python(code, HF_DATASETS_CACHE=str(tmp_path / "hf"), INSTAG_HOME=str(tmp_path / "empty"), **elsewhere)
     assert again.stdout == "20\n", again.stderr
     assert server.counts().requests == 20
 

@@ -90,10 +90,10 @@ def test_a_reply_cut_by_its_length_is_asked_for_once_more_and_then_fails(tgi):
         pytest.param(Rule(status=422), "refused: status 422: as scripted", id="422"),
         pytest.param(Rule(status=422, fault="text"), "refused: status 422: as scripted, in plain text", id="422 text"),
         pytest.param(Rule(status=413, fault="text"), "refused: status 413: as scripted, in plain text", id="413 text"),
-        pytest.param(Rule(status=424), "refused: failed 5 times: ", id="424 for ever"),
-        pytest.param(Rule(status=500), "refused: failed 5 times: ", id="500 for ever"),
-        pytest.param(Rule(fault="garbage"), "refused: failed 5 times: ", id="garbage for ever"),
-        pytest.param(Rule(fault="close"), "refused: failed 5 times: ", id="half-closed for ever"),
+        pytest.param(Rule(status=424), "refused: failed 5 times: status 424: ", id="424 for ever"),
+        pytest.param(Rule(status=500), "refused: failed 5 times: status 500: ", id="500 for ever"),
+        pytest.param(Rule(fault="garbage"), "refused: failed 5 times: expected JSON", id="garbage for ever"),
+        pytest.param(Rule(fault="close"), "refused: failed 5 times: the connection broke", id="half-closed for ever"),
         pytest.param(Rule(reply="Sorry, I cannot help."), "parse: ", id="refusal"),
     ],
 )
@@ -101,6 +101,7 @@ def test_a_failure_of_one_request_fails_its_row_alone(tgi, rule, error):
     tgi.rule(Rule(**{**vars(rule), "contains": "rivers"}))
     rows = Dataset.from_list([ROW, {"instruction": "Sort these."}]).map(Tagger(recipe="embedded").tag)
     assert rows[0][ERROR].startswith(error)
+    assert tgi.url not in rows[0][ERROR]  # the row may be published
     assert rows[1][TAGS]
 
 
@@ -206,6 +207,14 @@ def test_the_run_stops_early_when_most_of_the_last_rows_fail(tgi, monkeypatch):
         rows.map(Tagger(recipe="embedded").tag)
     monkeypatch.setenv("INSTAG_MAX_FAILURES", "1")
     assert all(rows.map(Tagger(recipe="embedded").tag)[ERROR])
+
+
+@pytest.mark.parametrize("share", ["1.5", "-1", "50"])
+def test_a_share_of_failures_that_is_none_is_told_before_the_first_row(tgi, monkeypatch, share):
+    monkeypatch.setenv("INSTAG_MAX_FAILURES", share)
+    with pytest.raises(InputError, match=f"INSTAG_MAX_FAILURES: expected a share from 0 to 1, found {share}"):
+        Tagger(recipe="embedded")(ROW)
+    assert tgi.counts().requests == 0
 
 
 def test_the_datas_own_failures_stop_nothing(tgi):
@@ -321,6 +330,7 @@ def test_retry_after_is_seconds_or_a_date():
     assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert _seconds("soon") is None
     assert _seconds("inf") is None  # it would wait for ever
+    assert _seconds("86400") == _seconds(email.utils.formatdate(time.time() + 86_400, usegmt=True)) == 600.0
     assert _seconds(None) is None
 
 

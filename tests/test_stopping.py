@@ -39,7 +39,11 @@ def home(tmp_path):
 def env(server, home, tmp_path):
     """Variables of a run in a home of its own against the stand-in."""
     asked = {"ENGINE": "openai", "URL": server.url, "MODEL": "m", "CONCURRENCY": str(IN_FLIGHT), "HOME": str(home)}
-    return {**os.environ, **{f"INSTAG_{name}": value for name, value in asked.items()}, "HF_HOME": str(tmp_path / "hf")}
+    return {
+        **os.environ,
+        **{f"INSTAG_{name}": value for name, value in asked.items()},
+        "HF_DATASETS_CACHE": str(tmp_path / "hf"),
+    }
 
 
 def write_rows(tmp_path, rows):
@@ -139,7 +143,9 @@ def test_two_processes_share_one_store(server, home, env, tmp_path):
     source = write_rows(tmp_path, 300)
     targets = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
     # Caches of their own, so that neither takes the other's finished table.
-    runs = [start(source, target, {**env, "HF_HOME": str(tmp_path / f"hf-{target.stem}")}) for target in targets]
+    runs = [
+        start(source, target, {**env, "HF_DATASETS_CACHE": str(tmp_path / f"hf-{target.stem}")}) for target in targets
+    ]
     for run, target in zip(runs, targets, strict=True):
         with run:
             _, err = run.communicate()
@@ -221,7 +227,7 @@ def test_replies_can_be_counted_merged_and_pruned(server, home, env, tmp_path):
     assert replies("prune", "--older-than", "1") == "0 replies deleted\n"
     assert json.loads(replies("stats", "--json"))["models"] == {"m": 20}
     before = server.counts().requests
-    assert finish(source, tmp_path / "c.parquet", {**env, "HF_HOME": str(tmp_path / "hf2")})[0] == 0
+    assert finish(source, tmp_path / "c.parquet", {**env, "HF_DATASETS_CACHE": str(tmp_path / "hf2")})[0] == 0
     assert server.counts().requests == before
     nothing = subprocess.run([INSTAG, "replies", "prune"], env=env, capture_output=True, text=True, check=False)
     assert nothing.returncode == 1

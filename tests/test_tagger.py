@@ -188,6 +188,21 @@ def test_stop_strings_are_taken_as_a_list_and_a_lone_string_is_refused():
         instag.Sampling(max_tokens=9, stop="###")
 
 
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"max_tokens": 0}, "max_tokens of at least 1, found 0"),
+        ({"temperature": -0.1}, "a temperature of at least 0, found -0.1"),
+        ({"temperature": float("nan")}, "a temperature of at least 0, found nan"),
+        ({"top_p": 0.0}, "a top_p above 0 and at most 1, found 0.0"),
+        ({"top_p": 1.5}, "a top_p above 0 and at most 1, found 1.5"),
+    ],
+)
+def test_numbers_that_nothing_can_be_drawn_by_are_refused(numbers, message):
+    with pytest.raises(InputError, match=message):
+        instag.Sampling(**{"max_tokens": 9, **numbers})
+
+
 def test_a_misspelt_field_is_a_type_error():
     with pytest.raises(TypeError):
         Tagger(colum="x")

@@ -46,7 +46,17 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Take stop strings in any sequence, since a frozen request is found by its hash."""
+        """Take stop strings in any sequence, since a frozen request is found by its hash.
+
+        Raises:
+            InputError: A number no server can draw by, or stop strings that are none.
+        """
+        if self.max_tokens < 1:
+            raise InputError(f"sampling: expected max_tokens of at least 1, found {self.max_tokens}.")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"sampling: expected a temperature of at least 0, found {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"sampling: expected a top_p above 0 and at most 1, found {self.top_p}.")
         if isinstance(self.stop, str) or "" in self.stop:
             raise InputError(f"sampling: expected stop strings such as ('###',), found {self.stop!r}.")
         object.__setattr__(self, "stop", tuple(self.stop))
@@ -110,8 +120,9 @@ def connect(kind: str, model: str, context_tokens: int, revision: str = "") -> E
         revision: Which version of the model, for an engine that loads it itself; of a file its hash.
 
     Raises:
-        InputError: There is no such kind, or a variable it needs is not set.
+        InputError: There is no such kind, or a variable it needs is not set or holds what it cannot.
     """
+    max_failures()
     if kind == "embedded":
         from instag_hf.engines.embedded import embedded_engine
 
@@ -273,7 +284,7 @@ async def _persist(engine: Engine, request: Request, store: Store, lane: Lane, a
             if not error.retryable or (tries == TRIES and not error.of_request and not others_pass):
                 raise
             if tries == TRIES:
-                raise RefusedError(f"failed {tries} times: {error}") from error
+                raise RefusedError(f"failed {tries} times: {error.what}") from error
             logger.info("%s; trying again", error)
             await asyncio.sleep(_delay_s(tries, error.retry_after_s))
 
@@ -322,6 +333,18 @@ async def _wait_until_back(engine: Engine, error: Unreachable, lane: Lane) -> No
             await asyncio.sleep(min(1.0, patience_s / 4))
         if lane.given_up:
             raise lane.given_up from error
+
+
+def max_failures() -> float:
+    """Read `INSTAG_MAX_FAILURES`, the share of the last results that may be failures before a run stops.
+
+    Raises:
+        InputError: It is no number from 0 to 1.
+    """
+    share = env_number("INSTAG_MAX_FAILURES", 0.5)
+    if not 0 <= share <= 1:
+        raise InputError(f"INSTAG_MAX_FAILURES: expected a share from 0 to 1, found {share:g}.")
+    return share
 
 
 def env_number(variable: str, default: float) -> float:

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from instag_hf.engines import env_number, session
+from instag_hf.engines import max_failures, session
 from instag_hf.errors import EngineError
 
 WINDOW = 200  # replies over which failures are watched
@@ -81,7 +81,7 @@ def mostly_failed(recent: Sequence[str], window: int, what: str) -> str:
         what: What the results are, in the plural.
     """
     kinds = Counter(failure.partition(":")[0] for failure in recent if failure)
-    if len(recent) < window or kinds.total() <= env_number("INSTAG_MAX_FAILURES", 0.5) * window:
+    if len(recent) < window or kinds.total() <= max_failures() * window:
         return ""
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return f"{kinds.total()} of the last {window} {what} failed ({told})"

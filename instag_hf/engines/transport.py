@@ -26,6 +26,7 @@ from instag_hf.rows import clean
 
 DEFAULT_LIMIT = 256
 READ_TIMEOUT_S = 300.0
+MAX_RETRY_AFTER_S = 600.0
 RETRYABLE = frozenset({424, 429, 500, 502, 503, 504})
 OVERLOADED = frozenset({429, 503})
 OF_REQUEST = frozenset({424, 500})
@@ -139,7 +140,7 @@ class HttpEngine:
                     return Answer(json.loads(text), answer.headers)
         except ValueError as error:
             raise EngineError(
-                f"{self.shown}: expected JSON, found something else.", retryable=True, of_request=True
+                "expected JSON, found something else.", where=self.shown, retryable=True, of_request=True
             ) from error
 
     async def get(self, path: str, *, must: bool = False) -> Any:
@@ -177,14 +178,15 @@ class HttpEngine:
             yield
         except aiohttp.ClientSSLError as error:
             raise EngineError(
-                f"{self.shown}: expected a certificate that this machine trusts, found none. Check the certificate, or "
-                "write http:// in INSTAG_URL where the server has none."
+                "expected a certificate that this machine trusts, found none. Check the certificate, or write http:// "
+                "in INSTAG_URL where the server has none.",
+                where=self.shown,
             ) from error
         except aiohttp.ClientConnectorError as error:
-            raise Unreachable(f"{self.shown}: nobody listens.") from error
+            raise Unreachable("nobody listens.", where=self.shown) from error
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise EngineError(
-                f"{self.shown}: the connection broke ({type(error).__name__}).", retryable=True, of_request=True
+                f"the connection broke ({type(error).__name__}).", where=self.shown, retryable=True, of_request=True
             ) from error
 
     def read_choice(self, answer: Answer, stops: tuple[str, ...]) -> Reply:
@@ -202,7 +204,8 @@ class HttpEngine:
     def unexpected(self, body: Any) -> EngineError:
         """Make the error for a body that is JSON but no completion."""
         return EngineError(
-            f"{self.shown}: expected a completion, found {self._said(json.dumps(body))!r}.",
+            f"expected a completion, found {self._said(json.dumps(body))!r}.",
+            where=self.shown,
             retryable=True,
             of_request=True,
         )
@@ -213,13 +216,14 @@ class HttpEngine:
             return RefusedError(f"status {status}: {said}")
         if status in RETRYABLE:
             return EngineError(
-                f"{self.shown}: status {status}: {said}",
+                f"status {status}: {said}",
+                where=self.shown,
                 retryable=True,
                 retry_after_s=_seconds(retry_after),
                 of_request=status in OF_REQUEST,
                 overloaded=status in OVERLOADED,
             )
-        return EngineError(f"{self.shown}: status {status}: {said}.{HINTS.get(status, '')}")
+        return EngineError(f"status {status}: {said}.{HINTS.get(status, '')}", where=self.shown)
 
     def _said(self, text: str) -> str:
         """Take the message out of an error's body, short and without secrets that the server may have repeated."""
@@ -314,12 +318,12 @@ def _message(text: str) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Read a Retry-After header: seconds, or a date."""
+    """Read a Retry-After header, seconds or a date, and obey it up to `MAX_RETRY_AFTER_S`."""
     if not retry_after:
         return None
     try:
         seconds = float(retry_after)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
+        return min(MAX_RETRY_AFTER_S, max(0.0, seconds)) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
@@ -327,4 +331,5 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         return None
     now = datetime.datetime.now(datetime.UTC)
-    return max(0.0, (until - (now if until.tzinfo else now.replace(tzinfo=None))).total_seconds())
+    left = (until - (now if until.tzinfo else now.replace(tzinfo=None))).total_seconds()
+    return min(MAX_RETRY_AFTER_S, max(0.0, left))

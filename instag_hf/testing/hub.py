@@ -75,9 +75,13 @@ class LocalHub(ServerProcess):
     @property
     def environ(self) -> dict[str, str]:
         """The variables by which the clients find it, with a cache of their own and the token of `me`."""
+        home = self.folder / "home"
         return {
             "HF_ENDPOINT": self.url,
-            "HF_HOME": str(self.folder / "home"),
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_DATASETS_CACHE": str(home / "datasets"),
+            "HF_HUB_OFFLINE": "0",
             "HF_TOKEN": TOKEN,
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",

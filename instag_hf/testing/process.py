@@ -27,13 +27,20 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        """Start the server, or start it again on the port it had; it has forgotten what it was told and has seen."""
+        """Start the server, or start it again on the port it had; it has forgotten what it was told and has seen.
+
+        Raises:
+            OSError: It ended before it listened.
+        """
         command = [sys.executable, "-m", *self._words()]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line.strip():
             self.kill()
-            raise OSError(f"{type(self).__name__}: expected port {self.port} to be free, found it taken.")
+            raise OSError(
+                f"{type(self).__name__}: expected a server on port {self.port or 'of its own'}, found none: its error "
+                "stands above. Choose another port where that one is taken."
+            )
         self.port, self.pid = int(line), self._process.pid
         return self
 
