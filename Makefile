@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 LANE := .lane
 DATA ?=
 LIMIT ?=
+# Processes that share the tests; 0 runs them in one.
+WORKERS ?= 2
 
 .PHONY: demo test test-all coverage lanes docs lint bench clean
 
@@ -12,10 +14,10 @@ demo: $(VENV)/.installed
 	$(BIN)/instag demo -o out $(if $(DATA),--data $(DATA)) $(if $(LIMIT),--limit $(LIMIT))
 
 test: lint
-	$(BIN)/python -m pytest -q --durations=15 -m "not slow"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=15 -m "not slow"
 
 test-all: lint lanes docs
-	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=15
 
 # Which lines of the package no test runs; other processes of the tests count too.
 coverage: $(VENV)/.dev

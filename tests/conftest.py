@@ -13,6 +13,12 @@ pytest_plugins = "instag_hf.testing.pytest_plugin"
 _SCRATCH = tempfile.mkdtemp(prefix="instag-tests-")
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ.setdefault("INSTAG_HOME", f"{_SCRATCH}/instag")
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):  # one of those that `make test` starts, with a home of its own
+    os.environ["INSTAG_HOME"] += f"/{_worker}"
+    if hasattr(os, "sched_setaffinity"):  # and cores of its own: threads of llama.cpp and torch spin while they wait
+        _of = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        _cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, _cores[int(_worker.removeprefix("gw")) % _of :: _of] or _cores)
 for _name in (
     "INSTAG_ENGINE",
     "INSTAG_MODEL",

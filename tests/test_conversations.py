@@ -118,7 +118,7 @@ def test_rows_that_teach_nothing_are_counted_by_reason():
 
 @pytest.fixture(scope="module")
 def smol(tiny_folder):
-    """The embedded tagger's own tokenizer: bytes in pairs, and a chat template of `<|im_start|>` and `<|im_end|>`."""
+    """The first tokens of the embedded tagger's own tokenizer: bytes in pairs, and a chat template of `<|im_start|>` and `<|im_end|>`."""
     tokenizer = load(str(tiny_folder))[1]
     return lambda: copy.deepcopy(tokenizer)
 
@@ -176,11 +176,11 @@ def test_the_own_template_teaches_the_replies_and_their_end_marks(own):
         "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\nSo long.<|im_end|>\n"
     )
     words = own.convert_ids_to_tokens(taught.input_ids)
-    tail = "<|im_start|> ass istant Ċ *Hello *! *<|im_end|> Ċ <|im_start|> user Ċ By e <|im_end|> Ċ"
-    tail += " <|im_start|> ass istant Ċ *So *Ġlong *. *<|im_end|> Ċ"
+    tail = "<|im_start|> ass ist ant Ċ *H *ell *o *! *<|im_end|> Ċ <|im_start|> user Ċ By e <|im_end|> Ċ"
+    tail += " <|im_start|> ass ist ant Ċ *So *Ġlong *. *<|im_end|> Ċ"
     shown = [f"*{word}" if label != -100 else word for word, label in zip(words, taught.labels, strict=True)]
     assert " ".join(shown).endswith(tail)
-    assert " ".join(shown).count("*") == 7
+    assert " ".join(shown).count("*") == 9
 
 
 def test_the_vicuna_template_is_fastchats_and_teaches_the_replies_and_their_end_marks(vicuna):
@@ -192,9 +192,9 @@ def test_the_vicuna_template_is_fastchats_and_teaches_the_replies_and_their_end_
     )
     words = vicuna.convert_ids_to_tokens(taught.input_ids)
     first, second = (place for place, word in enumerate(words) if word == "<|im_end|>")
-    assert words[first - 2 : first + 1] == ["ĠHello", "!", "<|im_end|>"]
+    assert words[first - 4 : first + 1] == ["ĠH", "ell", "o", "!", "<|im_end|>"]
     assert words[second - 3 : second + 1] == ["ĠSo", "Ġlong", ".", "<|im_end|>"]
-    expected = {*range(first - 2, first + 1), *range(second - 3, second + 1)}
+    expected = {*range(first - 4, first + 1), *range(second - 3, second + 1)}
     assert {place for place, label in enumerate(taught.labels) if label != -100} == expected
 
 
