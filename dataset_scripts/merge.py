@@ -22,7 +22,8 @@ Nothing is lost when it is stopped: run the same line again.
 import argparse
 
 from instag_hf.errors import InputError
-from instag_hf.pipeline.places import check_place, put, run_script
+from instag_hf.pipeline.places import check_place, put
+from instag_hf.pipeline.scripts import run_script
 from instag_hf.pipeline.shards import merge_shards
 
 

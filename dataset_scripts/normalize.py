@@ -23,7 +23,8 @@ stopped. Of less than some thousand rows, lower --min-count.
 import argparse
 
 from instag_hf import TagNormalizer, pipeline
-from instag_hf.pipeline.places import check_place, put, run_script
+from instag_hf.pipeline.places import check_place, put
+from instag_hf.pipeline.scripts import run_script
 
 
 def main() -> None:

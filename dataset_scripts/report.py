@@ -23,7 +23,7 @@ import argparse
 
 from instag_hf import charts, pipeline, report
 from instag_hf.charts.page import render_page, write_page
-from instag_hf.pipeline.places import run_script
+from instag_hf.pipeline.scripts import run_script
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ The same rows and seed give the same choice: run the same line again after it wa
 import argparse
 
 from instag_hf import pipeline, select
-from instag_hf.pipeline.places import check_place, put, run_script
+from instag_hf.pipeline.places import check_place, put
+from instag_hf.pipeline.scripts import run_script
 from instag_hf.selection import METHODS
 
 

@@ -23,7 +23,8 @@ whose disk goes with it, a shard is what is kept: take as many as one job tags i
 import argparse
 
 from instag_hf import Tagger, pipeline
-from instag_hf.pipeline.places import check_place, put, run_script
+from instag_hf.pipeline.places import check_place, put
+from instag_hf.pipeline.scripts import run_script
 from instag_hf.pipeline.shards import Shard
 
 

@@ -24,7 +24,7 @@ import argparse
 
 from instag_hf import Tagger, pipeline
 from instag_hf.normalizer import Settings
-from instag_hf.pipeline.places import run_script
+from instag_hf.pipeline.scripts import run_script
 
 
 def main() -> None:

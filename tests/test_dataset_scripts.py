@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 from instag_hf import pipeline
 from instag_hf.errors import Interrupted
-from instag_hf.pipeline.places import run_script
+from instag_hf.pipeline.scripts import run_script
 from instag_hf.rows import ADDED, NORMALIZED
 from instag_hf.testing import TaggingServer
 

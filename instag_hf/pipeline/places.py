@@ -1,14 +1,7 @@
-"""What scripts share: how they end, and where they leave rows.
+"""Where a script leaves rows: a file, or a private dataset on the Hub, since the disk of a job goes with the job."""
 
-That is a file, or a private dataset on the Hub, since the disk of a job goes with the job.
-"""
-
-import logging
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from instag_hf.errors import InstagError, Interrupted
 from instag_hf.hub.working import check_keeping, keep_rows
 from instag_hf.pipeline.files import check_target, is_file_name, save
 
@@ -16,17 +9,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from instag_hf.pipeline.shards import Shard
-
-
-def run_script(main: Callable[[], None]) -> None:
-    """Call what a script does; our own errors and Ctrl-C end it with status 1 and one sentence."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # or it lists the tasks that a run which ends early leaves
-    try:
-        main()
-    except (Interrupted, KeyboardInterrupt):
-        sys.exit("\nstopped; run the same line again, and it goes on where it stopped")
-    except InstagError as error:
-        sys.exit(f"error: {error}")
 
 
 def check_place(place: str, shard: "Shard | None" = None) -> None:
