@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from datasets import ClassLabel, Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,6 +112,12 @@ def test_rows_that_teach_nothing_are_counted_by_reason():
     assert talks == [Talk((Turn("user", "a"), Turn("assistant", "b")), "mine", "")]
     assert left_out == {"no answer": 2, "turns of others than user and assistant": 1}
     assert dropped == 2  # of the row that is kept
+
+
+def test_sources_that_are_classes_are_named():
+    rows = Dataset.from_list([{"prompt": "a", "output": "b", "source": source} for source in (0, 1)])
+    rows = rows.cast_column("source", ClassLabel(names=["alpaca", "dolly"]))
+    assert [talk.source for talk in read_talks(rows).found] == ["alpaca", "dolly"]
 
 
 # Tokens

@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import pytest
 from click.testing import CliRunner
+from datasets import ClassLabel, Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,12 @@ def test_rows_of_the_pipeline_become_examples_and_others_are_counted():
     assert found == [Example("Add 2 and 3.", ("math", "arithmetic"), (), "mine", "MIT")]
     assert dropped == {"tagging failed": 1, "no tags": 1, "no query": 1}
     assert read_examples(rows[:1], explanations=True)[0][0].explanations == ("a sum", "")
+
+
+def test_sources_that_are_classes_are_named():
+    rows = Dataset.from_list([{"query": "q", "tags": ["t"], "source": source} for source in (0, 1, -1)])
+    rows = rows.cast_column("source", ClassLabel(names=["alpaca", "dolly"]))
+    assert [example.source for example in read_examples(rows, tags="tags")[0]] == ["alpaca", "dolly", ""]
 
 
 def test_tags_that_are_one_text_are_refused():

@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
 from instag_hf import pipeline
@@ -225,5 +225,9 @@ def test_a_tagger_is_scored_against_the_tags_of_another(clean_home, monkeypatch)
         scores = pipeline.evaluate(tagged, tagger, gold="instag_tags", embedder=None)
         assert scores["agreement"]["exact"]["f1"] == 1.0
         assert (scores["agreement"]["queries"], scores["failed"], scores["gold_failed"]) == (1, 0, 1)
+        named = tagged.add_column("source", [1, 0]).cast_column("source", ClassLabel(names=["alpaca", "dolly"]))
+        assert list(pipeline.evaluate(named, tagger, gold="instag_tags", embedder=None)["agreement"]["sources"]) == [
+            "dolly"
+        ]
         with pytest.raises(InputError, match="expected rows with gold tags, found 1 rows that all failed"):
             pipeline.evaluate(tagged.select([1]), tagger, gold="instag_tags", embedder=None)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from instag_hf.errors import InputError, RowError
 from instag_hf.prompts import Recipe, load_recipe, recipe_names
 from instag_hf.rows import ADDED, ERROR, NORMALIZED, TAGGER, TAGS, TURN_POLICIES, TURNS, Shape, find_shape, queries
-from instag_hf.rows.columns import TagColumn, read_tags
+from instag_hf.rows.columns import TagColumn, class_names, label, read_tags
 
 if TYPE_CHECKING:
     import datasets
@@ -344,16 +344,16 @@ class _Reader:
                 f'report: expected one value a row in "{self.asked.by}", found {str(nested)[:80]}. '
                 "Choose a column that names sources or splits."
             )
-        feature = (data.features or {}).get(self.asked.by)
-        label = {value: _label(value, getattr(feature, "names", None)) for value in set(values)}
-        for name in sorted(label.values()):
+        classes = class_names(data, self.asked.by)
+        named = {value: label(value, classes) or NO_VALUE for value in set(values)}
+        for name in sorted(named.values()):
             self.parts.setdefault(name, len(self.parts))
         if len(self.parts) > MOST_PARTS:
             raise InputError(
                 f'report: expected at most {MOST_PARTS} different values in "{self.asked.by}", found more. '
                 "Choose a column that names sources or splits."
             )
-        return np.array([self.parts[label[value]] for value in values], np.int32)
+        return np.array([self.parts[named[value]] for value in values], np.int32)
 
     def _recipe(self, data: Any, names: Sequence[str]) -> Recipe | None:
         """Find what bound the queries had: as asked, else that of the one recipe that the taggers name."""
@@ -390,13 +390,6 @@ class _Reader:
             taggers=tuple(sorted(self.taggers)),
             recipes=tuple(sorted(self.recipes)),
         )
-
-
-def _label(value: Any, classes: Sequence[str] | None) -> str:
-    """Name a value; a class has its name, and -1, which stands for none, has no name."""
-    if value is None or (classes is not None and value < 0):
-        return NO_VALUE
-    return str(value if classes is None else classes[value])
 
 
 def _turns(values: _Column) -> tuple[np.ndarray, np.ndarray]:

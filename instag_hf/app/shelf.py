@@ -224,7 +224,7 @@ def read(
         query=query,
         tags=Tags(
             column=tags,
-            holders=tags.row_numbers[np.argsort(tags.codes, kind="stable")],
+            holders=tags.holders,
             ends=np.cumsum(tags.counts),
             place={tag: code for code, tag in enumerate(tags.names)},
             folded=[tag.casefold() for tag in tags.names],

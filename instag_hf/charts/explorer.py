@@ -207,7 +207,7 @@ def _wanted(tags: TagColumn, listed: int, without: np.ndarray) -> list[int]:
         listed: How many of them are to have rows.
         without: Shape (rows,), bool: rows that have no text to show.
     """
-    holders = np.split(tags.row_numbers[np.argsort(tags.codes, kind="stable")], np.cumsum(tags.counts)[:-1])
+    holders = np.split(tags.holders, np.cumsum(tags.counts)[:-1])
     having = np.zeros(len(tags.names), np.int64)
     taken = without.copy()
     chosen: list[int] = []

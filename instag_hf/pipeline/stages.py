@@ -12,6 +12,7 @@ from instag_hf.errors import InputError, RowError
 from instag_hf.pipeline.stopping import CtrlC
 from instag_hf.replies import Reply, store
 from instag_hf.rows import ERROR, NORMALIZED, TAGS, check_columns, queries
+from instag_hf.rows.columns import class_names, label
 from instag_hf.tagger import Columns, Row, Tagger, features
 
 if TYPE_CHECKING:
@@ -95,12 +96,9 @@ def evaluate(
     tagged = tag(dataset, tagger, on_row=on_row)
     took = time.monotonic() - started
     failed = failures(tagged)
-    agreed = tag_f1(
-        tagged[TAGS],
-        wanted,
-        embedder=embedder,
-        sources=dataset["source"] if "source" in dataset.column_names else None,
-    )
+    classes = class_names(dataset, "source")
+    sources = [label(value, classes) for value in dataset["source"]] if "source" in dataset.column_names else None
+    agreed = tag_f1(tagged[TAGS], wanted, embedder=embedder, sources=sources)
     tokens = [reply.completion_tokens for reply in _replies(dataset, tagger)]
     return {
         "tagger": tagger.name,

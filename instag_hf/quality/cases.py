@@ -204,7 +204,7 @@ class _Pool:
         self.tags = tags
         self.tagged_rows = np.flatnonzero(tags.lengths)
         self.shared_tags = np.flatnonzero(tags.counts >= 2)
-        self._by_tag = tags.row_numbers[np.argsort(tags.codes, kind="stable")]
+        self._by_tag = tags.holders
         self._starts = np.concatenate([[0], np.cumsum(tags.counts)])
         self.skipped: Counter[str] = Counter()
 

@@ -60,6 +60,11 @@ class TagColumn:
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @property
+    def holders(self) -> np.ndarray:
+        """The rows that have each tag, those of the first tag first, in order; shape (assignments,), int64."""
+        return self.row_numbers[np.argsort(self.codes, kind="stable")]
+
+    @property
     def counts(self) -> np.ndarray:
         """The number of rows that have each tag; shape (names,), int64."""
         return np.bincount(self.codes, minlength=len(self.names))
@@ -77,6 +82,31 @@ class TagColumn:
         kept = codes >= 0
         rows, codes = _once(self.row_numbers[kept], codes[kept], len(names))
         return type(self)(names, codes, _starts(rows, len(self)), self.failed)
+
+
+def label(value: Any, classes: Sequence[str] | None) -> str:
+    """Name a value of a column such as "source".
+
+    Args:
+        value: What a row has.
+        classes: What `class_names` returned.
+
+    Returns:
+        Its text; "" where there is none, as -1 says of a class.
+
+    Example:
+        >>> label("alpaca", None), label(0, ["alpaca", "dolly"]), label(None, None)
+        ('alpaca', 'alpaca', '')
+    """
+    if value is None or (classes is not None and value < 0):
+        return ""
+    return str(value if classes is None else classes[value])
+
+
+def class_names(rows: Any, column: str | None) -> Sequence[str] | None:
+    """Return the names of a dataset's column of classes; `None` where its values name themselves."""
+    names: Sequence[str] | None = getattr((getattr(rows, "features", None) or {}).get(column), "names", None)
+    return names
 
 
 def read_tags(tagged: "Tagged", column: str = TAGS, *, mixed: bool = False) -> TagColumn:

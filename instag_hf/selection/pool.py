@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from instag_hf.errors import InputError, RowError
 from instag_hf.rows import ERROR, NORMALIZED, TAGS, find_shape, queries
-from instag_hf.rows.columns import BATCH, TagColumn, read_tags
+from instag_hf.rows.columns import BATCH, TagColumn, class_names, label, read_tags
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -261,14 +261,14 @@ def _read_weights(ds: "Dataset", column: str, available: np.ndarray) -> np.ndarr
 def _read_sources(ds: "Dataset", column: str) -> TagColumn:
     place: dict[str, int] = {}
     parts = []
-    classes = getattr(ds.features.get(column), "names", None)
+    classes = class_names(ds, column)
     for found in _arrow(ds, column, "sources"):
         if pa.types.is_nested(found.type):
             raise InputError(f'select: expected one source a row in "{column}", found {found.type}. Name another.')
         words = pc.fill_null(found.cast(pa.large_string()), "").dictionary_encode()
         names = words.dictionary.to_pylist()
-        if classes is not None:  # a class has its name, and -1, which stands for none, has no name
-            names = [classes[int(number)] if number and int(number) >= 0 else "" for number in names]
+        if classes is not None:
+            names = [label(int(number) if number else None, classes) for number in names]
         to = np.array([place.setdefault(name, len(place)) for name in names], np.int32)
         parts.append(to[words.indices.to_numpy()])
     codes = np.concatenate(parts) if parts else np.zeros(0, np.int32)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instag_hf.errors import InputError, RowError
 from instag_hf.rows import ERROR
+from instag_hf.rows.columns import class_names, label
 from instag_hf.rows.turns import Turn, conversation
 from instag_hf.training.examples import IGNORED
 
@@ -79,6 +80,7 @@ def read_talks(rows: Iterable[Mapping[str, Any]], *, column: str | None = None, 
         InputError: A column is missing.
     """
     found, left_out, dropped = list[Talk](), Counter[str](), 0
+    classes = class_names(rows, "source")
     for row in rows:
         told = {name: value for name, value in row.items() if name != ERROR}
         try:
@@ -86,7 +88,7 @@ def read_talks(rows: Iterable[Mapping[str, Any]], *, column: str | None = None, 
         except RowError as error:
             left_out[str(error).partition(":")[0]] += 1
         else:
-            found.append(Talk(read.turns, str(row.get("source") or ""), str(row.get("license") or "")))
+            found.append(Talk(read.turns, label(row.get("source"), classes), str(row.get("license") or "")))
             dropped += read.dropped
     return Talks(found, left_out, dropped)
 

@@ -11,6 +11,7 @@ from instag_hf.errors import InputError, RowError
 from instag_hf.parsing import render
 from instag_hf.prompts import Recipe
 from instag_hf.rows import ERROR, EXPLANATIONS, TAGS, queries
+from instag_hf.rows.columns import class_names, label
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,13 +90,13 @@ def read_examples(
     Raises:
         InputError: The column of tags is missing, or holds something else than lists of texts.
     """
-    found, dropped = [], Counter[str]()
+    found, dropped, classes = [], Counter[str](), class_names(rows, "source")
     for row in rows:
         reason, example = _read(row, tags, explanations, column, turns)
         if example is None:
             dropped[reason] += 1
         else:
-            found.append(example)
+            found.append(example._replace(source=label(row.get("source"), classes)))
     return found, dropped
 
 
@@ -118,7 +119,7 @@ def _read(
     if len(asked) > 1:
         return "several queries", None
     notes = _notes_of(row, names) if explanations else ()
-    return "", Example(asked[0], names, notes, str(row.get("source") or ""), str(row.get("license") or ""))
+    return "", Example(asked[0], names, notes, license=str(row.get("license") or ""))
 
 
 def _notes_of(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
