@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +12,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from datasets import Dataset
 from tiny import write_tiny_llama
 
 from instag_hf import pipeline, serving
 from instag_hf.agreement import tag_f1
+from instag_hf.cli import cli
 from instag_hf.engines import embedded
 from instag_hf.errors import EngineError, InputError, MissingError
 from instag_hf.prompts import load_recipe
@@ -173,6 +176,17 @@ def test_serve_gives_llama_cpp_room_for_the_recipe(tmp_path):
         words = serving.command("llamacpp", model)
         room = int(words[words.index("--ctx-size") + 1])
         assert room == embedded.SLOTS * load_recipe(recipe).context_tokens
+
+
+def test_serve_names_the_recipe_that_an_adapter_was_trained_with(tmp_path):
+    mine = tmp_path / "mine.gguf"
+    shutil.copy(embedded.ADAPTER, mine)
+    assert serving.recipe_to_name("llamacpp", str(mine)) == "embedded"
+    assert serving.recipe_to_name("llamacpp", "") == serving.recipe_to_name("vllm", "OFA-Sys/InsTagger") == ""
+    done = CliRunner().invoke(cli, ["serve", "llamacpp", str(mine)])
+    assert done.output.endswith(
+        f"INSTAG_MODEL={mine}\n# and with this recipe:\ninstag tag data.jsonl -o tagged.parquet --recipe embedded\n"
+    )
 
 
 def test_serve_refuses_what_a_server_cannot_serve():

@@ -96,6 +96,7 @@ def serve(server: str, model: str, port: int, start: bool) -> None:
     from instag_hf import serving
 
     words = serving.command(server, model, port=port)
-    click.echo(serving.as_shell(words, serving.variables(server, model, port)))
+    settings, recipe = serving.variables(server, model, port), serving.recipe_to_name(server, model)
+    click.echo(serving.as_shell(words, settings, recipe))
     if start:
         raise SystemExit(serving.run(words, port=port))

@@ -274,6 +274,14 @@ def variables(server: str, model: str, port: int) -> dict[str, str]:
     return {"INSTAG_ENGINE": "openai", **where, "INSTAG_MODEL": model or embedded.MODEL}
 
 
+def recipe_to_name(server: str, model: str) -> str:
+    """Name the recipe that a served tagger was trained with, where `instag tag` would choose another; else ""."""
+    if server != "llamacpp":
+        return ""
+    trained, chosen = _loaded(model or embedded.MODEL)[1], recipe_for(model or embedded.MODEL)
+    return "" if trained.name == chosen.name else trained.name
+
+
 def _mounted(model: str) -> str:
     """Say where a container sees a folder of this machine; "" for a Hub id."""
     return f"/models/{Path(model).resolve().name}" if Path(model).is_dir() else ""
@@ -356,7 +364,8 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             child.wait()
 
 
-def as_shell(words: list[str], settings: Mapping[str, str]) -> str:
-    """Write a command and the variables to tag with it, ready to be pasted."""
+def as_shell(words: list[str], settings: Mapping[str, str], recipe: str = "") -> str:
+    """Write a command and the variables to tag with it, ready to be pasted, and the recipe where it must be named."""
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
-    return f"{shlex.join(words)}\n\n# then, where you tag:\n{exports}"
+    named = f"\n# and with this recipe:\ninstag tag data.jsonl -o tagged.parquet --recipe {recipe}" if recipe else ""
+    return f"{shlex.join(words)}\n\n# then, where you tag:\n{exports}{named}"
