@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,14 @@ def test_files_of_old_selections_go(shelf, key, monkeypatch):
     for n in (1, 2, 3):
         answers.select(shelf, key, "random", n, 0)
     assert len(list(shelf.folder.iterdir())) == 2
+
+
+def test_visitors_who_choose_at_once_do_not_meet_in_the_files(shelf, key, monkeypatch):
+    monkeypatch.setattr(answers, "MOST_FILES", 1)
+    with ThreadPoolExecutor(8) as visitors:
+        found = list(visitors.map(lambda n: answers.select(shelf, key, "random", 1 + n % 9, 0), range(36)))
+    assert [len(each.rows) for each in found] == [1 + n % 9 for n in range(36)]
+    assert len(list(shelf.folder.iterdir())) == 1
 
 
 def test_a_normalizer_is_used_for_rows_and_typed_coverage():

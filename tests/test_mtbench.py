@@ -639,6 +639,7 @@ def test_the_command_answers_judges_and_prints_a_table(run):
         ("--judgments j.jsonl --judge gpt-4 --rounds 5 -o out", "--output, --judge, --rounds"),
         ("--answers a.jsonl --judge gpt-4 -o out --max-tokens 9", "--max-tokens"),
         ("--model me -o out --judge-max-tokens 9", "--judge-max-tokens"),
+        ("--model me -o out --json --allow-failed", "--allow-failed, --json"),
     ],
 )
 def test_options_without_a_say_are_a_usage_error(words, told):

@@ -1,6 +1,7 @@
 """What a visitor asks in, plain values out: everything behind the page, which knows nothing of Gradio."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,8 @@ SEEDS = 5
 MOST_TAGGED = 1000  # rows that a visitor may have tagged at once
 MOST_FILES = 32  # selections whose files are kept
 MOST_TYPED = 20_000  # characters of a query; tagging cuts far earlier
+
+_writing = threading.Lock()  # two visitors may ask for the same files at once
 
 Table = list[list[str | int | float]]
 
@@ -188,12 +191,13 @@ def _write(folder: Path, collection: Collection, selection: Selection, name: str
     """Write the chosen rows once, and let the files of the oldest selections go."""
     inside = folder / f"{collection.key}-{name}"
     paths = inside / f"{name}.parquet", inside / f"{name}.jsonl"
-    if not all(path.exists() for path in paths):
-        reasons = not {ROUND, GAIN} & set(collection.dataset.column_names)
-        rows = selection.rows(collection.dataset, reasons=reasons)
-        for path in paths:
-            pipeline.save(rows, str(path))
-    inside.touch()
-    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST_FILES]:
-        shutil.rmtree(old, ignore_errors=True)
+    with _writing:
+        if not all(path.exists() for path in paths):
+            reasons = not {ROUND, GAIN} & set(collection.dataset.column_names)
+            rows = selection.rows(collection.dataset, reasons=reasons)
+            for path in paths:
+                pipeline.save(rows, str(path))
+        inside.touch()
+        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST_FILES]:
+            shutil.rmtree(old, ignore_errors=True)
     return paths

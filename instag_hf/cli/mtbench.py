@@ -20,6 +20,7 @@ COMMANDLINE = click.core.ParameterSource.COMMANDLINE
 
 # Options that have no say: where nobody judges, where answers are in a file, and where judgments are.
 JUDGES = ("rounds", "judge_max_tokens")
+SCORES = ("allow_failed", "as_json")
 IDLE_WITH_ANSWERS = ("max_tokens",)
 IDLE_WITH_JUDGMENTS = ("output", "judge_model", "judge_engine", "max_tokens", *JUDGES)
 
@@ -83,7 +84,7 @@ def mt_bench(
         raise click.UsageError("expected one of --model (who answers), --answers FILE and --judgments FILE")
     if ((answers or judge_engine) and not judge_model) or (not judgments and not output):
         raise click.UsageError("expected --judge with --answers and --judge-engine, and -o FOLDER for what is asked")
-    _check_idle(IDLE_WITH_JUDGMENTS if judgments else IDLE_WITH_ANSWERS if answers else (), judged=bool(judge_model))
+    _check_idle(_idle(answers=bool(answers), judgments=bool(judgments), judged=bool(judge_model)))
     from instag_hf import mtbench
 
     bench = mtbench.read_bench(source, prompts=prompts or "", references=references or "")
@@ -120,12 +121,17 @@ def mt_bench(
     _show(bench, judged, (name, judge.name), allow_failed, as_json)
 
 
-def _check_idle(names: Sequence[str], *, judged: bool) -> None:
+def _idle(*, answers: bool, judgments: bool, judged: bool) -> tuple[str, ...]:
+    if judgments:
+        return IDLE_WITH_JUDGMENTS
+    return (*(IDLE_WITH_ANSWERS if answers else ()), *(() if judged else (*JUDGES, *SCORES)))
+
+
+def _check_idle(names: Sequence[str]) -> None:
     """Refuse options that would have no say."""
     context = click.get_current_context()
     named = {option.name: option.opts[-1] for option in context.command.params}
-    idle = [*names, *(() if judged else JUDGES)]
-    given = [named[name] for name in named if name in idle and context.get_parameter_source(name) is COMMANDLINE]
+    given = [named[name] for name in named if name in names and context.get_parameter_source(name) is COMMANDLINE]
     if given:
         raise click.UsageError(f"expected options that have a say here, found {', '.join(given)}, which have none")
 
