@@ -193,6 +193,14 @@ def test_a_checkpoint_that_was_never_finished_does_not_stand_in_the_way(tmp_path
     assert [path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
 
 
+def test_half_a_plan_of_a_killed_run_does_not_stand_in_the_way(tmp_path):
+    prepare(tmp_path, {"steps": 1})
+    (tmp_path / "checkpoints" / "job.part").write_text("{")  # killed there, the plan itself is still whole
+    prepare(tmp_path, {"steps": 1})
+    with pytest.raises(InputError, match="other settings or data"):
+        prepare(tmp_path, {"steps": 2})
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match=r"train: could not write into .*out: .*Choose another folder"):

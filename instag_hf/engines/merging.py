@@ -26,7 +26,7 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
         InputError: The adapter is of another base.
         MissingError: The package `gguf` is not installed.
     """
-    gguf = _gguf()
+    gguf = gguf_package()
     model, change = gguf.GGUFReader(base), gguf.GGUFReader(adapter)
     alpha = float(change.get_field("adapter.lora.alpha").contents())
     matrices = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in change.tensors}
@@ -54,6 +54,19 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
         Path(name).unlink(missing_ok=True)
 
 
+def gguf_package() -> Any:
+    """Return the package that reads and writes GGUF files.
+
+    Raises:
+        MissingError: It is not installed.
+    """
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingError('GGUF files: need the package gguf. pip install "instag-hf[embedded]"') from error
+    return gguf
+
+
 def is_adapter(path: Path) -> bool:
     """Whether a GGUF file is an adapter, and not a whole model.
 
@@ -69,7 +82,7 @@ def is_adapter(path: Path) -> bool:
 def _says_adapter(path: Path, changed_ns: int, size: int) -> bool:
     """Read a file's header once, as long as it is the same file."""
     try:
-        field = _gguf().GGUFReader(path).get_field("general.type")
+        field = gguf_package().GGUFReader(path).get_field("general.type")
     except (ValueError, IndexError) as error:
         raise InputError(f"engine embedded: expected a GGUF file, found {path.name}: {error}.") from error
     return field is not None and field.contents() == "adapter"
@@ -100,11 +113,3 @@ def _copy_fields(gguf: Any, model: "gguf.GGUFReader", writer: "gguf.GGUFWriter")
         writer.add_key_value(
             name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
         )
-
-
-def _gguf() -> Any:
-    try:
-        import gguf
-    except ImportError as error:
-        raise MissingError('engine embedded: needs gguf. pip install "instag-hf[embedded]"') from error
-    return gguf

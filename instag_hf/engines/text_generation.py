@@ -87,10 +87,6 @@ class TextGenerationEngine:
         except Exception as error:
             raise _translated(error) from error
         details = answer.details
-        if details is None:
-            raise EngineError(
-                "engine text_generation: expected details with the reply, found none.", retryable=True, of_request=True
-            )
         reason = str(getattr(details.finish_reason, "value", details.finish_reason))
         text = up_to(request.sampling.stop, answer.generated_text)
         asked = len(details.prefill or ())

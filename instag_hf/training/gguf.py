@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from instag_hf.errors import InputError, MissingError
+from instag_hf.engines.merging import gguf_package
+from instag_hf.errors import InputError
 
 PREFIX = "base_model.model."
 ROTATED = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
@@ -47,7 +48,7 @@ def save_gguf(
         InputError: The base's architecture, or one of its projections, has no known counterpart in llama.cpp.
         MissingError: The package `gguf` is not installed.
     """
-    gguf = _gguf()
+    gguf = gguf_package()
     names = _names(gguf, config, matrices)
     writer = gguf.GGUFWriter(target, ARCHITECTURES.get(config.model_type, config.model_type))
     writer.add_string("general.type", "adapter")
@@ -74,7 +75,7 @@ def load_gguf(path: Path, config: Any, modules: list[str]) -> LoraFile:
         InputError: The file is no adapter for this base.
         MissingError: The package `gguf` is not installed.
     """
-    gguf = _gguf()
+    gguf = gguf_package()
     try:
         reader = gguf.GGUFReader(path)
     except (OSError, ValueError) as error:
@@ -117,7 +118,7 @@ def check_gguf(config: Any) -> None:
         InputError: The architecture is not one of those we know the row order of.
         MissingError: The package `gguf` is not installed.
     """
-    _gguf()
+    gguf_package()
     if config.model_type not in REORDERED:
         raise InputError(
             f"gguf: expected a base of the architectures {sorted(REORDERED)}, found {config.model_type!r}. "
@@ -146,11 +147,3 @@ def _reorder(module: str, b: np.ndarray, config: Any, *, back: bool = False) -> 
     halves = len(b) // getattr(config, heads) // 2
     shape = (-1, halves, 2, b.shape[1]) if back else (-1, 2, halves, b.shape[1])
     return b.reshape(shape).swapaxes(1, 2).reshape(b.shape)
-
-
-def _gguf() -> Any:
-    try:
-        import gguf
-    except ImportError as error:
-        raise MissingError('gguf: needs the package gguf. pip install "instag-hf[embedded]"') from error
-    return gguf

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,14 @@ CHECKPOINTS = "checkpoints"
 
 def record(output: Path, facts: Mapping[str, Any]) -> None:
     """Write the facts of a run into its folder."""
-    (output / RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write(output / RECORD, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, since half of one would be taken for that of another training."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def load_base(base: str, *, exact: bool = False) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
@@ -162,7 +170,7 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
         raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
     try:
         plan.parent.mkdir(parents=True, exist_ok=True)
-        plan.write_text(text, encoding="utf-8")
+        _write(plan, text)
     except OSError as error:
         raise InputError(f"train: could not write into {output}: {error}. Choose another folder.") from error
     for checkpoint in plan.parent.glob("checkpoint-*"):

@@ -64,18 +64,6 @@ def test_what_the_client_raises_is_a_failure_of_the_row(client, server, rule, er
     assert Tagger()(ROWS[0])[ERROR].startswith(error)
 
 
-def test_a_reply_without_details_is_a_failure_of_the_row(clean_home, monkeypatch):
-    monkeypatch.setattr("instag_hf.engines._delay_s", lambda tries, asked_s: 0.01)
-    client = text_generation.Client("http://127.0.0.1:9")
-    bare = text_generation.types.Response(generated_text="rivers", details=None)
-    monkeypatch.setattr(client, "generate", lambda **asked: bare)
-    use(client)
-    tagged = Tagger(engine="text_generation", model="m")(ROWS[0])
-    assert tagged[ERROR] == (
-        "refused: failed 5 times: engine text_generation: expected details with the reply, found none."
-    )
-
-
 def test_an_overloaded_server_is_asked_again(client, server):
     server.rule(Rule(status=429, times=2))
     assert Tagger(structured=True)(ROWS[0])[ERROR] == ""
