@@ -7,6 +7,7 @@ was asked (never of where), so the same question is answered from here whatever 
 import atexit
 import contextlib
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -97,7 +98,8 @@ class Store:
         """Say that this process asks a request now; false where another process of this machine does.
 
         A claim is a lock on one byte of a file, at the place that the key names, so it ends with its process however
-        that dies. Within a process all claims are granted: there, equal requests are joined.
+        that dies, and also where that forks: then a request may be asked twice, and nothing is lost. Within a process
+        all claims are granted: there, equal requests are joined.
         """
         if fcntl is None:
             return True
@@ -146,7 +148,6 @@ class Store:
         """
         if not other.is_file():
             raise InputError(f"replies: expected the file of another store, found nothing at {other}.")
-        before = len(self)
         with self._lock:
             try:
                 self._execute("ATTACH DATABASE ? AS other", str(other))
@@ -159,28 +160,33 @@ class Store:
                 ) from error
             try:
                 self._execute("INSERT OR IGNORE INTO replies SELECT * FROM other.replies")
+                taken = int(self._execute("SELECT changes()")[0][0])
                 self._execute("INSERT OR IGNORE INTO taggers SELECT * FROM other.taggers")
             finally:
                 self._execute("DETACH DATABASE other")
-        return len(self) - before
+        return taken
 
     def prune(self, *, model: str | None = None, older_than_days: float | None = None) -> int:
         """Delete replies of a model, replies older than some days, or those that are both; return how many.
 
         Raises:
-            InputError: Neither is given: deleting everything must be asked for by deleting the file.
+            InputError: Neither is given, for deleting everything must be asked for by deleting the file; or the age is
+                no age.
         """
         if model is None and older_than_days is None:
             raise InputError("replies: expected a model or an age to prune by, found neither.")
-        before = len(self)
-        self._execute(
-            "DELETE FROM replies WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR created < ?2)",
-            model,
-            None if older_than_days is None else time.time() - older_than_days * DAY_S,
-        )
+        if older_than_days is not None and not 0 <= older_than_days < math.inf:
+            raise InputError(f"replies: expected an age of 0 days or more, found {older_than_days}.")
+        with self._lock:
+            self._execute(
+                "DELETE FROM replies WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR created < ?2)",
+                model,
+                None if older_than_days is None else time.time() - older_than_days * DAY_S,
+            )
+            deleted = int(self._execute("SELECT changes()")[0][0])
         self._execute("VACUUM")
         self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return before - len(self)
+        return deleted
 
     def close(self) -> None:
         """Close the files; the next use opens them again."""

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from instag_hf.engines import KINDS, Engine, Request, Sampling, ask, connect
 from instag_hf.engines.loops import allow_nested_loop, in_turn, run
+from instag_hf.engines.models import check_served, identity, model_name, own_recipe
 from instag_hf.engines.runs import WINDOW, mostly_failed, together
 from instag_hf.errors import EngineError, InputError, InstagError, ReplyError, RowError, RowFailure
 from instag_hf.parsing import GRAMMAR, PARSER, Parsed, parse
-from instag_hf.prompts import Recipe, load_recipe, recipe_for
+from instag_hf.prompts import Recipe, load_recipe
 from instag_hf.replies import Store, store
 from instag_hf.rows import (
     ADDED,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from instag_hf.engines.transport import Telemetry
 
-CHATTING = tuple(kind for kind in KINDS if kind != "text_generation")  # its client takes raw prompts alone
 FACTS = ("engine", "model", "revision", "adapter", "recipe", "structured", "sampling", "parser")
 
 Row = Mapping[str, Any]
@@ -91,17 +91,16 @@ class Tagger:
 
     def __post_init__(self) -> None:
         """Fill in the defaults, so that the fields say all that is asked."""
-        from instag_hf.engines import embedded
-
         engine = self.engine or os.environ.get("INSTAG_ENGINE") or "embedded"
         if engine not in KINDS:
             raise InputError(f"tagger: expected an engine of {list(KINDS)}, found {engine!r}.")
         if self.turns not in TURN_POLICIES:
             raise InputError(f"tagger: expected turns of {list(TURN_POLICIES)}, found {self.turns!r}.")
         model, revision = identity(engine, self.model or os.environ.get("INSTAG_MODEL") or "", self.revision)
-        recipe = self.recipe or (embedded.trained_recipe(model) if engine == "embedded" else recipe_for(model))
+        recipe = self.recipe or own_recipe(engine, model)
         recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
         structured = engine == "tgi" and recipe.format == "json" if self.structured is None else self.structured
+        check_served(engine, adapter=self.adapter, structured=structured)
         if structured and recipe.format != "json":
             raise InputError(
                 f"tagger: structured output is a list in JSON, and the recipe {recipe.name} asks for the format "
@@ -180,12 +179,22 @@ class Tagger:
             raise
 
     async def _tag_rows(self, rows: Row) -> Columns:
+        self._check_plain(rows)
         kind = _kind(rows)
         if kind == "LazyBatch" or (kind == "dict" and self._is_batch(rows)):
             columns = await self._tag_batch(rows)
             return _typed(columns, many=True) if kind == "LazyBatch" else columns
         columns = await self._tag_row(rows)
         return _typed(columns, many=False) if kind == "LazyRow" else columns
+
+    def _check_plain(self, rows: Row) -> None:
+        """Refuse what a formatted dataset hands over: its arrays and tables are no texts, and each row would fail."""
+        value = rows[find_shape(rows.keys(), self.column).column] if isinstance(rows, Mapping) else rows
+        if not isinstance(value, str) and (value is rows or hasattr(value, "tolist")):
+            raise InputError(
+                f"tag: expected plain rows, found {type(value).__name__}. Take the format off: "
+                "ds.with_format(None).map(…)."
+            )
 
     def _is_batch(self, rows: Row) -> bool:
         """Tell a batch from a row: all values lists of one length, and the query column no list of turns."""
@@ -305,56 +314,6 @@ def hash_facts(facts: Mapping[str, Any]) -> str:
 def _name(tagger: Tagger) -> str:
     at = f"@{tagger.revision}" if tagger.revision else ""
     return f"{tagger.model_name}{at}/{tagger.recipe_used.name}#{tagger.hash}"
-
-
-def model_name(engine: str, model: str) -> str:
-    """Name a model the same on every machine: a file by its name alone."""
-    return os.path.basename(model) if engine in {"embedded", "local"} and os.path.exists(model) else model
-
-
-def identity(engine: str, model: str, revision: str, *, who: str = "tagger") -> tuple[str, str]:
-    """Return the model and the revision that an engine will run; `who` begins the message of an error.
-
-    Raises:
-        InputError: The engine needs a model's id, or there is no such file.
-    """
-    from instag_hf.engines import embedded
-
-    if engine == "embedded":
-        model = embedded.fetch(model or embedded.MODEL, revision or None)
-    if engine == "embedded" or (engine == "local" and (model == embedded.MODEL or model.endswith(".gguf"))):
-        return model, embedded.revision_of(model)
-    if engine == "local" and Path(model or "-").is_dir():
-        return model, embedded.revision_of_folder(Path(model))
-    if not model:
-        from instag_hf.engines.openai import served_models
-
-        served = served_models()
-        reports = f" The server reports {served}." if served else ""
-        raise InputError(
-            f"{who}: engine {engine} needs the model's id. Give model= (--model) or set INSTAG_MODEL.{reports}"
-        )
-    return model, revision
-
-
-def chat_identity(engine: str, model: str, revision: str, *, who: str) -> tuple[str, str, str]:
-    """Return the engine, the model and the revision of a chat model, with defaults from `INSTAG_*` filled in.
-
-    Raises:
-        InputError: The engine cannot chat, the model is one that can only tag, or `identity` says so.
-    """
-    from instag_hf.engines import embedded
-
-    engine = engine or os.environ.get("INSTAG_ENGINE") or "openai"
-    if engine not in CHATTING:
-        raise InputError(f"{who}: expected an engine of {list(CHATTING)}, found {engine!r}.")
-    model, revision = identity(engine, model or os.environ.get("INSTAG_MODEL") or "", revision, who=who)
-    if model == embedded.MODEL:
-        raise InputError(
-            f"{who}: expected a chat model, found {model!r}, which can only tag. "
-            "Give model= (--model), or choose an engine with a server."
-        )
-    return engine, model, revision
 
 
 # How the last rows of each tagger ended in each loop: the kind of failure, or "".

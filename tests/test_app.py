@@ -192,14 +192,14 @@ def test_a_stranger_names_no_file(source, shelf, tmp_path, monkeypatch):
 
 def test_a_stranger_reads_only_what_is_public(local_hub, shelf, monkeypatch):
     lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-    local_hub.add("me/open", {"train.jsonl": lines})
-    local_hub.add("me/secret", {"train.jsonl": lines}, private=True)
-    assert len(answers.open_dataset(shelf, "me/open").dataset) == 46
-    with pytest.raises(InputError, match="expected a public dataset on the Hub, found 'me/secret'"):
-        answers.open_dataset(shelf, "me/secret")
+    local_hub.add("me/shown-to-all", {"train.jsonl": lines})
+    local_hub.add("me/shown-to-none", {"train.jsonl": lines}, private=True)
+    assert len(answers.open_dataset(shelf, "me/shown-to-all").dataset) == 46
+    with pytest.raises(InputError, match="expected a public dataset on the Hub, found 'me/shown-to-none'"):
+        answers.open_dataset(shelf, "me/shown-to-none")
     monkeypatch.setattr("instag_hf.pipeline.files.MOST_PUBLIC_BYTES", 10)
     with pytest.raises(InputError, match="at most 10 bytes"):
-        load_public("me/open")
+        load_public("me/shown-to-all")
 
 
 def test_no_file_of_the_machine_is_served(address, tmp_path):

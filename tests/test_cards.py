@@ -8,7 +8,17 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from instag_hf.cards import escape, tagger_card, tagger_facts, tagger_notice, taglm_card
+from instag_hf.cards import (
+    dataset_card,
+    escape,
+    fence,
+    model_card,
+    normalizer_card,
+    tagger_card,
+    tagger_facts,
+    tagger_notice,
+    taglm_card,
+)
 from instag_hf.cards.filling import BEGIN, END, fill_card
 from instag_hf.engines.embedded import ADAPTER, BASE_FILE
 from instag_hf.errors import InputError
@@ -111,6 +121,18 @@ PUBLISHED = {
     "scores": None,
     "control_scores": None,
 }
+
+
+@pytest.mark.parametrize("card", [tagger_card, dataset_card, model_card, taglm_card, normalizer_card])
+def test_a_record_without_what_a_card_states_is_told(card):
+    with pytest.raises(InputError, match="card: expected the fact '[a-z_]+' in the record, found none"):
+        card({}, name="mine")
+
+
+def test_text_that_steers_a_terminal_does_not_reach_a_card():
+    evil = "\x1b]0;owned\x07 \u202etext"
+    assert not any(char in escape(evil) + fence(evil) for char in "\x1b\x07\u202e")
+    assert fence("a\n\tb") == "```\na\n\tb\n```"
 
 
 def test_a_taglm_card_states_its_scores_its_failures_and_its_control():

@@ -120,6 +120,16 @@ def test_sources_that_are_classes_are_named():
     assert [talk.source for talk in read_talks(rows).found] == ["alpaca", "dolly"]
 
 
+def test_what_is_the_matter_is_counted_and_not_where():
+    rows = [messages(*[("user", "a")] * place, ("narrator", "b")) for place in range(3)]
+    rows += [{"messages": [{"role": "user", "content": 1}]}, {"messages": ["a", 2]}]
+    assert read_talks(rows).left_out == {
+        "expected a role such as user or assistant": 3,
+        "expected text": 1,
+        "expected a turn with a role and a text": 1,
+    }
+
+
 # Tokens
 
 

@@ -57,10 +57,11 @@ def test_rows_of_the_pipeline_become_examples_and_others_are_counted():
     assert read_examples(rows[:1], explanations=True)[0][0].explanations == ("a sum", "")
 
 
-def test_sources_that_are_classes_are_named():
-    rows = Dataset.from_list([{"query": "q", "tags": ["t"], "source": source} for source in (0, 1, -1)])
-    rows = rows.cast_column("source", ClassLabel(names=["alpaca", "dolly"]))
-    assert [example.source for example in read_examples(rows, tags="tags")[0]] == ["alpaca", "dolly", ""]
+def test_sources_and_licences_that_are_classes_are_named():
+    rows = [{"query": "q", "tags": ["t"], "source": place, "license": place} for place in (0, 1, -1)]
+    ds = Dataset.from_list(rows).cast_column("source", ClassLabel(names=["alpaca", "dolly"]))
+    found, _ = read_examples(ds.cast_column("license", ClassLabel(names=["MIT", "CC0-1.0"])), tags="tags")
+    assert [(each.source, each.license) for each in found] == [("alpaca", "MIT"), ("dolly", "CC0-1.0"), ("", "")]
 
 
 def test_tags_that_are_one_text_are_refused():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from instag_hf.testing import Fault, LocalHub
+from instag_hf.errors import InputError
+from instag_hf.testing import Fault, LocalHub, Rule
 from instag_hf.testing.hub import READ_TOKEN, STRANGERS_TOKEN
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -221,6 +222,19 @@ def test_a_users_own_caches_are_neither_read_nor_written(tmp_path):
         assert Path(cache).is_relative_to(hub.folder)
         assert Path(tables).is_relative_to(hub.folder)
         assert offline == "False"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Fault(route="comit"), "expected one of the routes .*'commit'.*, found 'comit'"),
+        (lambda: Fault(route="commit", when="during"), "expected before or after, found 'during'"),
+        (lambda: Rule(fault="garbge"), "expected one of the faults .*'garbage'.*, found 'garbge'"),
+    ],
+)
+def test_a_fault_that_would_never_come_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
 
 
 def test_a_port_that_is_taken_is_told(capfd):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbclient
@@ -426,6 +427,29 @@ def test_a_request_that_breaks_the_server_fails_its_row_alone(server, monkeypatc
     tagged = numbered(3).map(instag.tag)
     assert tagged[1]["instag_error"].startswith("refused: failed 5 times: ")
     assert sum(map(bool, tagged["instag_tags"])) == 2
+
+
+def test_a_server_that_breaks_in_the_middle_stops_the_run_and_fails_no_row(slow_server, monkeypatch):
+    monkeypatch.setattr("instag_hf.engines._delay_s", lambda tries, asked_s: 0.01)
+    monkeypatch.setenv("INSTAG_CONCURRENCY", "8")
+
+    def break_it():
+        while slow_server.counts().answered < 16:
+            time.sleep(0.01)
+        slow_server.rule(Rule(status=502))
+
+    with ThreadPoolExecutor() as beside:
+        beside.submit(break_it)
+        with pytest.raises(EngineError, match="status 502"):
+            numbered(200).map(instag.tag)
+    assert len(store()) >= 16
+
+
+def test_a_server_with_a_full_load_costs_no_row(server, monkeypatch):
+    monkeypatch.setattr("instag_hf.engines._delay_s", lambda tries, asked_s: 0.01)
+    server.rule(Rule(status=429, share=0.7, times=120))
+    assert not any(numbered(60).map(instag.tag)["instag_error"])
+    assert server.counts().requests == 180
 
 
 @pytest.mark.parametrize(

@@ -111,11 +111,11 @@ def test_a_hub_that_nobody_answers_for_is_a_clear_error(local_hub, monkeypatch):
         raise HfHubHTTPError.__bases__[0]("")
 
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
-    with pytest.raises(InputError, match="expected a public dataset on the Hub, found 'me/it': HTTPError"):
-        pipeline.load_public("me/it")
+    with pytest.raises(InputError, match="expected a public dataset on the Hub, found 'me/rows-of-hub': HTTPError"):
+        pipeline.load_public("me/rows-of-hub")
     monkeypatch.setattr("datasets.load_dataset", refuse)
-    with pytest.raises(InputError, match="or a dataset on the Hub, found 'me/it': HTTPError"):
-        pipeline.load("me/it")
+    with pytest.raises(InputError, match="or a dataset on the Hub, found 'me/rows-of-hub': HTTPError"):
+        pipeline.load("me/rows-of-hub")
 
 
 def test_save_writes_what_the_name_says(tmp_path):

@@ -205,11 +205,11 @@ def test_text_and_keys_of_a_card_survive(api, local_hub):
 
 @pytest.mark.lane
 def test_broken_yaml_of_a_card_is_told_and_left(api, local_hub):
-    local_hub.add("me/broken", {"README.md": b"---\na: [\n---\n"})
-    before = revision(api, "me/broken")
+    local_hub.add("me/broken-card", {"README.md": b"---\na: [\n---\n"})
+    before = revision(api, "me/broken-card")
     with pytest.raises(InputError, match="Mend README.md"):
-        publish_dataset(tagged(), "me/broken", source="you/source", license="mit")
-    assert revision(api, "me/broken") == before
+        publish_dataset(tagged(), "me/broken-card", source="you/source", license="mit")
+    assert revision(api, "me/broken-card") == before
 
 
 @pytest.mark.lane
@@ -365,6 +365,8 @@ def test_a_name_alone_is_ones_own(local_hub, api):
     done = publish_dataset(tagged(), "alone", source="you/source")
     assert done.url.endswith("/datasets/me/alone")
     assert 'load_dataset("me/alone"' in done.card
+    looked = publish_dataset(tagged(), "alone", source="you/source", dry_run=True)
+    assert (looked.url, looked.written) == (done.url, ())
 
 
 @pytest.mark.lane
@@ -388,6 +390,8 @@ def test_a_dry_run_writes_nothing(local_hub, api, monkeypatch):
     [
         pytest.param({"source": "you/unlicensed"}, "you/unlicensed states none.*license=", id="no licence"),
         pytest.param({"source": "you/nothing"}, "expected the source 'you/nothing'", id="no source"),
+        pytest.param({"source": "/gone/rows.jsonl"}, "expected the source '/gone/rows.jsonl'", id="no file"),
+        pytest.param({"source": ["you/source", "you/own"]}, r"you/own \(my-terms\)", id="terms of its own"),
         pytest.param({"source": "you/source@0123"}, "expected the source 'you/source@0123'", id="no revision"),
         pytest.param({"source": ""}, "Give source=", id="source not told"),
         pytest.param({"pool": 90}, "how 40 of 90 rows were selected", id="selection not told"),
@@ -398,6 +402,8 @@ def test_a_dry_run_writes_nothing(local_hub, api, monkeypatch):
 @pytest.mark.lane
 def test_what_is_not_known_is_asked_for(local_hub, api, more, told):
     local_hub.add("you/unlicensed", {"train.jsonl": b"{}\n"})
+    own = b"---\nlicense: other\nlicense_name: my-terms\nlicense_link: LICENSE\n---\n"
+    local_hub.add("you/own", {"train.jsonl": b"{}\n", "README.md": own})
     given = {"source": "you/source", **more}
     if "pool" in given:
         given["pool"] = tagged(given["pool"])

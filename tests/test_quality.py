@@ -62,7 +62,8 @@ def judge(server):
 @given(rows=st.integers(2, 40), seed=st.integers(0, 3), controls=st.sampled_from(["similar", "random", "none"]))
 def test_cases_say_what_the_rows_say(rows, seed, controls):
     data = topics(rows, seed)
-    sample = draw(data, 10, seed=seed, controls=controls)
+    sample = draw(data, np.int64(10), seed=seed, controls=controls)
+    assert json.loads(json.dumps(sample.to_dict()))["settings"]["n"] == 10
     assert len({case.id for case in sample.cases}) == len(sample.cases)
     for case in sample.cases:
         place_of = {place: case.items[place] for place in range(len(case.items)) if place not in case.replaced}

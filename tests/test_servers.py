@@ -338,6 +338,12 @@ def test_an_address_is_shown_without_its_secrets():
     assert _shown("https://me:hunter2@host:80/v1?api_key=sk-1#x") == "https://host:80/v1"
 
 
+def test_a_server_that_repeats_what_it_was_sent_shows_no_secret():
+    engine = HttpEngine("http://user:p%40ss%2Fword@127.0.0.1:1/v1?code=a%2Bb", key=None)
+    sent = "Basic dXNlcjpwQHNzL3dvcmQ= p@ss/word p%40ss%2Fword ?code=a%2Bb a+b"
+    assert str(engine._failure(422, sent, None)) == "status 422: Basic … … … ?code=… …"
+
+
 def test_no_secret_reaches_a_message_the_store_or_a_strange_host(clean_home, monkeypatch, no_waiting, caplog):
     caplog.set_level("DEBUG")
     monkeypatch.setenv("HF_TOKEN", "hf_planted_token")

@@ -112,6 +112,7 @@ def test_the_doctor_sees_a_recipe_of_another_model(asked):
         pytest.param(Rule(reply="Of course! Here you go."), "are not tag; tag; tag", "another model", id="prose"),
         pytest.param(Rule(reply="a; b", finish_reason="length"), "were cut by their length", "does not stop", id="cut"),
         pytest.param(Rule(reply="banana; opera"), "have a tag that fits the query", "no tagger for this", id="unfit"),
+        pytest.param(Rule(reply=""), "12 of 12 replies are not tag; tag; tag", "another model", id="no tag"),
         pytest.param(Rule(status=404), "12 of 12 probes failed", "does not know the model's name", id="name"),
         pytest.param(Rule(status=401, fault="empty"), "12 of 12 probes failed", "wants a key", id="key"),
     ],
@@ -126,6 +127,21 @@ def test_the_doctor_names_the_trouble_and_the_remedy(stand_in, rule, what, remed
 def test_the_doctor_sees_an_adapter_that_the_server_ignores(stand_in):
     found = serving.diagnose(Tagger(recipe="embedded", adapter="mispelt"))
     assert any("with the adapter 'mispelt' and without it" in finding.what for finding in found.findings)
+
+
+def test_the_doctor_says_nothing_of_an_adapter_where_nothing_was_answered(stand_in):
+    stand_in.rule(Rule(status=401))
+    (finding,) = serving.diagnose(Tagger(recipe="embedded", adapter="mine")).findings
+    assert finding.what.startswith("12 of 12 probes failed")
+
+
+def test_a_proxy_is_not_asked_for_ports_of_this_machine(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with TaggingServer() as server:
+        assert server.counts().requests == 0
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+            serving._wait_until_it_answers(child, server.port, 5.0)
+            child.kill()
 
 
 def test_the_doctor_says_when_nobody_listens(clean_home):

@@ -161,6 +161,12 @@ def test_a_spoilt_sheet_is_refused(sheet, spoil, message):
         read_sheet(sheet)
 
 
+def test_rows_that_a_spreadsheet_left_empty_are_passed_over(sheet):
+    filled = fill(sheet, ["none", "none"])
+    filled.write_text(filled.read_text("utf-8-sig") + ",,,,\n,,,,\n", "utf-8-sig")
+    assert len(read_sheet(filled).cases) == 2
+
+
 def test_files_that_are_no_sheets_are_refused(tmp_path):
     with pytest.raises(InputError, match="expected a CSV file in UTF-8 at .*nothing.csv"):
         read_sheet(tmp_path / "nothing.csv")

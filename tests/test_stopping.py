@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from instag_hf.replies import Store
+from instag_hf.errors import InputError
+from instag_hf.replies import Reply, Store, store
 from instag_hf.testing import TaggingServer
 
 INSTAG = Path(sys.executable).parent / "instag"
@@ -137,6 +138,16 @@ def test_a_dead_engine_is_one_line_and_a_rerun_goes_on(server, env, tmp_path):
     server.start()
     assert finish(source, target, env)[0] == 0
     assert tagged_rows(target) == 40
+
+
+@pytest.mark.parametrize("days", [-1, float("nan"), float("inf")])
+def test_an_age_that_is_none_deletes_nothing(home, monkeypatch, days):
+    monkeypatch.setenv("INSTAG_HOME", str(home))
+    store().put("k", Reply("t", "stop", 1, 1), "m")
+    with pytest.raises(InputError, match="expected an age of 0 days or more"):
+        store().prune(older_than_days=days)
+    assert len(store()) == 1
+    assert store().prune(model="m") == 1
 
 
 def test_two_processes_share_one_store(server, home, env, tmp_path):

@@ -8,6 +8,7 @@ from datasets import Dataset, List, Value
 
 import instag_hf as instag
 from instag_hf.errors import EngineError, InputError
+from instag_hf.prompts import load_recipe
 from instag_hf.replies import store
 from instag_hf.rows import ADDED
 from instag_hf.tagger import Tagger, features
@@ -201,6 +202,52 @@ def test_stop_strings_are_taken_as_a_list_and_a_lone_string_is_refused():
 def test_numbers_that_nothing_can_be_drawn_by_are_refused(numbers, message):
     with pytest.raises(InputError, match=message):
         instag.Sampling(**{"max_tokens": 9, **numbers})
+
+
+@pytest.mark.parametrize("numbers", [{"max_tokens": 2.5}, {"max_tokens": True}, {"seed": 1.0}])
+def test_numbers_that_are_not_whole_are_refused(numbers):
+    with pytest.raises(InputError, match="expected a whole number as"):
+        instag.Sampling(**{"max_tokens": 9, **numbers})
+
+
+def test_equal_settings_make_one_tagger():
+    whole, half = (instag.Sampling(max_tokens=9, temperature=t, top_p=p) for t, p in ((0, 1), (0.0, 1.0)))
+    assert Tagger(sampling=whole).request("q").key == Tagger(sampling=half).request("q").key
+    assert repr(whole) == repr(half)  # the hash of a tagger is that of its text
+
+
+def test_a_folder_is_named_with_or_without_its_slash_and_asked_as_its_tagger_was_trained(tmp_path):
+    (tmp_path / "merged").mkdir()
+    recipe = load_recipe("embedded")
+    trained = {"recipe": {"name": "embedded", "sha256": recipe.sha256}}
+    (tmp_path / "training.json").write_text(json.dumps(trained))
+    one, other = (Tagger(engine="local", model=f"{tmp_path}/merged{slash}") for slash in ("", "/"))
+    assert one.name == other.name
+    assert one.name.startswith("merged@")
+    assert one.recipe_used == recipe
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(InputError, match="expected the record of a training in .*, found .*Mend it"):
+        Tagger(engine="local", model=f"{tmp_path}/merged")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"engine": "embedded", "adapter": "mine"}, "the engine embedded has none by name, found 'mine'"),
+        ({"engine": "local", "model": "me/chat", "adapter": "mine"}, "the engine local has none by name"),
+        ({"engine": "local", "model": "me/chat", "structured": True}, "which the engine local cannot hold a model to"),
+    ],
+)
+def test_what_an_engine_would_pass_over_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        Tagger(**fields)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "pandas", "arrow"])
+def test_rows_of_a_formatted_dataset_are_refused_before_any_is_asked(kind):
+    rows = Dataset.from_list([{"messages": [{"role": "user", "content": "Hi"}]}]).with_format(kind)
+    with pytest.raises(InputError, match=r"tag: expected plain rows, found \w+. Take the format off"):
+        rows.map(Tagger(engine="openai", model="m").tag)
 
 
 def test_a_misspelt_field_is_a_type_error():

@@ -18,7 +18,7 @@ from instag_hf.prompts import load_recipe
 from instag_hf.tagger import Tagger
 from instag_hf.training import Job, Settings, train_tagger
 from instag_hf.training.examples import Example
-from instag_hf.training.runs import prepare
+from instag_hf.training.runs import prepare, record
 
 INSTAG = Path(sys.executable).parent / "instag"
 EXAMPLES = [
@@ -193,12 +193,23 @@ def test_a_checkpoint_that_was_never_finished_does_not_stand_in_the_way(tmp_path
     assert [path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
 
 
-def test_half_a_plan_of_a_killed_run_does_not_stand_in_the_way(tmp_path):
-    prepare(tmp_path, {"steps": 1})
-    (tmp_path / "checkpoints" / "job.part").write_text("{")  # killed there, the plan itself is still whole
-    prepare(tmp_path, {"steps": 1})
-    with pytest.raises(InputError, match="other settings or data"):
-        prepare(tmp_path, {"steps": 2})
+def test_processes_of_one_training_may_prepare_its_folder_at_once(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from instag_hf.training.runs import prepare, record; sys.stdin.read()\n"
+    )
+    code += "for n in range(50): prepare(Path(sys.argv[1], str(n)), {'steps': 1})"
+    words = [sys.executable, "-c", code, tmp_path]
+    children = [subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for child in children:
+        child.stdin.close()
+    assert [child.wait() for child in children] == [0] * 4, [child.stderr.read() for child in children]
+    for child in children:
+        child.stderr.close()
+
+
+def test_a_command_that_is_no_unicode_is_recorded(tmp_path):
+    record(tmp_path, {"command": "instag train-lm x -o mod\udce9l"})
+    assert json.loads((tmp_path / "training.json").read_text())["command"].endswith("mod\ufffdl")
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import load_dataset
 
@@ -277,7 +278,7 @@ def test_every_method_is_read_from_what_was_written(name):
     ds = Dataset.from_dict({"query": list("abcd"), "instag_normalized": [["x"], ["x", "y"], ["z"], ["y"]]})
     rules = Rules(seed=3, per_tag={"x": (1, None)}, match="exact")
     method = METHODS[name]()
-    facts = json.loads(json.dumps(facts_of(choose(ds, 3, method, rules))))
+    facts = json.loads(json.dumps(facts_of(choose(ds, np.int64(3), method, rules))))
     n, read, back = read_facts(facts)
     assert (n, read) == (3, method)
     assert (back.seed, back.per_tag) == (3, {"x": (1, None)})

@@ -4,15 +4,17 @@ Templates are strict: a fact that is missing is an error, never a blank. YAML is
 text that comes from data is escaped on its way into Markdown.
 """
 
+import functools
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from instag_hf.cards.filling import fill_card, listed, size_category
 from instag_hf.errors import InputError
+from instag_hf.rows import plain, printable
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -25,12 +27,29 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|~]|^[#+\->])")
 _NUMBERED = re.compile(r"^(\d+)(?=[.)](\s|$))")  # the beginning of a list
 
 
+_Rendered = ParamSpec("_Rendered")
+
+
+def _complete(card: Callable[_Rendered, str]) -> Callable[_Rendered, str]:
+    """Tell a fact that a card states and a record has not, also where no template asks for it."""
+
+    @functools.wraps(card)
+    def told(*facts: _Rendered.args, **more: _Rendered.kwargs) -> str:
+        try:
+            return card(*facts, **more)
+        except KeyError as error:
+            raise InputError(f"card: expected the fact {error} in the record, found none.") from error
+
+    return told
+
+
 def tagger_facts() -> dict[str, Any]:
     """Read the record of the tagger that ships with the package: its `training.json`."""
     facts: dict[str, Any] = json.loads(TAGGER_FACTS.read_text(encoding="utf-8"))
     return facts
 
 
+@_complete
 def tagger_card(facts: Mapping[str, Any], *, name: str) -> str:
     """Render the model card of a tagger from the record of its training.
 
@@ -60,6 +79,7 @@ def tagger_card(facts: Mapping[str, Any], *, name: str) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n" + _render("tagger.md.j2", facts, name=name)
 
 
+@_complete
 def dataset_card(
     facts: Mapping[str, Any], *, name: str, existing: str = "", describe: Callable[[Any], None] | None = None
 ) -> str:
@@ -98,6 +118,7 @@ def dataset_card(
     )
 
 
+@_complete
 def model_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> str:
     """Render the card of a tagger that was trained with `train_tagger`, on any base, into the card that is there.
 
@@ -124,6 +145,7 @@ def model_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> st
     return fill_card("model", existing, keys, body, heading=escape(name))
 
 
+@_complete
 def taglm_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> str:
     """Render the card of a chat model that was trained with `train`, into the card that is there.
 
@@ -162,6 +184,7 @@ def taglm_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> st
     return fill_card("model", existing, keys, _render("taglm.md.j2", facts, name=name), heading=escape(name))
 
 
+@_complete
 def normalizer_card(facts: Mapping[str, Any], *, name: str, existing: str = "") -> str:
     """Render the card of a vocabulary into the card that is there.
 
@@ -192,12 +215,13 @@ def tagger_notice(facts: Mapping[str, Any], *, name: str) -> str:
 
 def escape(text: object) -> str:
     """Make text of a dataset or a model mean itself in Markdown, on one line."""
-    marked = _NUMBERED.sub(r"\1\\", _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())))
+    marked = _NUMBERED.sub(r"\1\\", _MARKDOWN.sub(r"\\\1", plain(str(text))))
     return marked.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def fence(text: str, language: str = "") -> str:
     """Set text as a block of code that nothing in it can end."""
+    text = printable(text, keep="\n\t")
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     marks = "`" * (longest + 1)
     return f"{marks}{language}\n{text}\n{marks}"

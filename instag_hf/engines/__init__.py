@@ -46,11 +46,14 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Take stop strings in any sequence, since a frozen request is found by its hash.
+        """Write equal settings in one way, since a frozen request is found by its hash.
 
         Raises:
             InputError: A number no server can draw by, or stop strings that are none.
         """
+        for name, number in {"max_tokens": self.max_tokens, "seed": 0 if self.seed is None else self.seed}.items():
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise InputError(f"sampling: expected a whole number as {name}, found {number!r}.")
         if self.max_tokens < 1:
             raise InputError(f"sampling: expected max_tokens of at least 1, found {self.max_tokens}.")
         if not 0 <= self.temperature < math.inf:
@@ -59,7 +62,9 @@ class Sampling:
             raise InputError(f"sampling: expected a top_p above 0 and at most 1, found {self.top_p}.")
         if isinstance(self.stop, str) or "" in self.stop:
             raise InputError(f"sampling: expected stop strings such as ('###',), found {self.stop!r}.")
-        object.__setattr__(self, "stop", tuple(self.stop))
+        one_way = {"stop": tuple(self.stop), "temperature": float(self.temperature), "top_p": float(self.top_p)}
+        for name, value in one_way.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -275,12 +280,18 @@ async def _persist(engine: Engine, request: Request, store: Store, lane: Lane, a
         try:
             return await _try(engine, request, store, lane, again or tries > 0)
         except Unreachable as error:
-            await _wait_until_back(engine, error, lane)
+            if await _wait_until_back(engine, error, lane):
+                continue
+            tries += 1  # the engine says that it is there, and yet nobody is
+            if tries == TRIES:
+                raise
+            await asyncio.sleep(_delay_s(tries, None))
         except EngineError as error:
-            tries += 1
+            before, replies = replies, lane.slots.replies
+            others_pass = replies > before  # since the last failure: the engine works, this request alone has no luck
+            tries = 1 if error.overloaded and others_pass else tries + 1  # a server with a full load serves all in turn
             if error.overloaded:
                 lane.slots.shrink()
-            others_pass = lane.slots.replies > replies  # then the engine works, and this request alone has no luck
             if not error.retryable or (tries == TRIES and not error.of_request and not others_pass):
                 raise
             if tries == TRIES:
@@ -319,12 +330,18 @@ def _delay_s(tries: int, asked_s: float | None) -> float:
     return max(asked_s or 0.0, min(MAX_DELAY_S, 0.5 * 2.0**tries) * random.uniform(0.5, 1.0))
 
 
-async def _wait_until_back(engine: Engine, error: Unreachable, lane: Lane) -> None:
-    """Pause the run while the engine is away: one request looks for it, the others wait for its word."""
+async def _wait_until_back(engine: Engine, error: Unreachable, lane: Lane) -> bool:
+    """Pause the run while the engine is away: one request looks for it, the others wait for its word.
+
+    Returns:
+        Whether there was anything to wait for.
+    """
     patience_s = env_number("INSTAG_PATIENCE", 60.0)
+    waited = lane.gate.locked()
     async with lane.gate:
         deadline = time.monotonic() + patience_s
         while not lane.given_up and not await engine.alive():
+            waited = True
             if time.monotonic() >= deadline:
                 lane.given_up = EngineError(
                     f"{error} Waited {patience_s:g} s (INSTAG_PATIENCE). Start the engine and run the same line "
@@ -333,6 +350,7 @@ async def _wait_until_back(engine: Engine, error: Unreachable, lane: Lane) -> No
             await asyncio.sleep(min(1.0, patience_s / 4))
         if lane.given_up:
             raise lane.given_up from error
+    return waited
 
 
 def max_failures() -> float:

@@ -18,6 +18,7 @@ import re
 import secrets
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -98,25 +99,32 @@ def _only_gguf(model: str, revision: str | None) -> str:
     return found[0]
 
 
-def trained_recipe(model: str) -> Recipe:
-    """Return the recipe that a tagger was trained with, where its record lies beside it; else our own tagger's.
+def trained_recipe(model: str) -> Recipe | None:
+    """Return the recipe that a tagger was trained with, where its record lies in or beside it; else nothing.
 
     Raises:
-        InputError: The record names a recipe that is not one of this version's.
+        InputError: The record is broken, or names a recipe that is not one of this version's.
     """
-    record = Path(model).parent / RECORD
+    path = Path(os.path.abspath(model))
+    places = [path / RECORD, path.parent / RECORD] if model and path.exists() else []
+    record = next((place for place in places if place.is_file()), None)
+    if record is None:
+        return None
     try:
-        facts = json.loads(record.read_text(encoding="utf-8")) if Path(model).is_file() and record.is_file() else {}
-    except ValueError:
-        facts = {}
+        facts = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"tagger: expected the record of a training in {record}, found {error}. Mend it, or name the recipe with "
+            "recipe= (--recipe)."
+        ) from error
     trained = facts.get("recipe") if isinstance(facts, dict) else None
     if not isinstance(trained, dict):
-        return load_recipe("embedded")
+        return None
     name, digest = str(trained.get("name")), str(trained.get("sha256"))
     found = load_recipe(name) if name in recipe_names() else None
     if found is None or found.sha256 != digest:
         raise InputError(
-            f"engine embedded: expected the recipe {name!r} that this tagger was trained with (SHA-256 {digest[:16]}), "
+            f"tagger: expected the recipe {name!r} that this tagger was trained with (SHA-256 {digest[:16]}), "
             "found none like it. Give it as a file with recipe= (--recipe)."
         )
     return found
@@ -151,6 +159,7 @@ class EmbeddedEngine(OpenAIEngine):
         self._model = model
         self._context_tokens = min(context_tokens, MAX_CONTEXT_TOKENS)
         self._server: Any = None
+        self._starting = threading.Lock()  # threads of one process share the engine
 
     async def complete(self, request: Request) -> Reply:
         """Complete one request, once; raises as `Engine.complete` says."""
@@ -169,11 +178,15 @@ class EmbeddedEngine(OpenAIEngine):
     def _start(self) -> None:
         if self._server is not None:
             return
-        _xllamacpp()  # told before a base model is fetched in vain
-        key = secrets.token_hex(16)
-        self._server = _serve(weights(self._model), key, self._context_tokens)
-        self.url = self._server.listening_address
-        self._headers, self._secrets = {"Authorization": f"Bearer {key}"}, (key,)
+        with self._starting:
+            if self._server is not None:
+                return
+            _xllamacpp()  # told before a base model is fetched in vain
+            key = secrets.token_hex(16)
+            server = _serve(weights(self._model), key, self._context_tokens)
+            self.url = server.listening_address
+            self._headers, self._secrets = {"Authorization": f"Bearer {key}"}, (key,)
+            self._server = server
 
 
 _engines: dict[tuple[str, int, str], EmbeddedEngine] = {}

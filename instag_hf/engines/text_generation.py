@@ -117,10 +117,12 @@ def _translated(error: Exception) -> EngineError | RefusedError:
     """Turn what the client raises into our error of the same meaning; bodies that are no JSON raise as such there."""
     name = type(error).__name__
     said = f"{name}: {error}"[:200]
-    if name == "ValidationError":
+    if name in {"ValidationError", "BadRequestError"}:
         return RefusedError(said)
     if name in {"ClientConnectorError", "ConnectionError"}:
-        return Unreachable("engine text_generation: nobody listens.")
-    if name == "OverloadedError":
+        return Unreachable("engine text_generation: nobody listens. Start its server and run the same line again.")
+    if name == "NotFoundError":
+        return EngineError(f"engine text_generation: {said}. Check the client's address.")
+    if name in {"OverloadedError", "RateLimitExceededError"}:
         return EngineError(f"engine text_generation: {said}", retryable=True, overloaded=True)
     return EngineError(f"engine text_generation: {said}", retryable=True, of_request=True)

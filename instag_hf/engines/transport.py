@@ -83,7 +83,8 @@ class HttpEngine:
         self._query = f"?{parts.query}" if parts.query else ""
         self.limit = limit
         self.telemetry = Telemetry()
-        self._secrets = tuple(text for text in (key, *_secrets_in(url)) if text)
+        secrets = {text for text in (key, *_secrets_in(url)) if text}
+        self._secrets = tuple(sorted(secrets, key=len, reverse=True))  # one may be a part of another
         self._headers = _authorization(key, parts.username, parts.password)
         read_timeout_s = env_number("INSTAG_TIMEOUT", READ_TIMEOUT_S) if read_timeout_s is None else read_timeout_s
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=read_timeout_s)
@@ -300,9 +301,13 @@ def _authorization(key: str | None, user: str | None, password: str | None) -> d
 
 
 def _secrets_in(url: str) -> list[str]:
+    """Find what of an address may be secret, as it stands there and as a server may repeat it."""
     parts = urllib.parse.urlsplit(url)
-    values = [value for _, value in urllib.parse.parse_qsl(parts.query)]
-    return [text for text in (parts.password, parts.username, *values) if text]
+    raw = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    given = [parts.password or "", parts.username or "", *raw]
+    read = [urllib.parse.unquote(text) for text in given] + [urllib.parse.unquote_plus(text) for text in given]
+    sent = _authorization(None, parts.username, parts.password).get("Authorization", "").removeprefix("Basic ")
+    return [text for text in (sent, *given, *read) if text]
 
 
 def _message(text: str) -> str:

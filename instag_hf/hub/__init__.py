@@ -295,4 +295,4 @@ def _name(repo: Repo) -> str:
 
 
 def _json(facts: Mapping[str, Any]) -> bytes:
-    return (json.dumps(facts, ensure_ascii=False, indent=1, default=str) + "\n").encode()
+    return (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()

@@ -134,7 +134,7 @@ def publish(
         InputError: The card or the repo's name is not what the Hub takes.
     """
     with asking(repo, token) as api:
-        if not dry_run:
+        if not dry_run or "/" not in repo.id:  # a name alone is that of the token's owner
             repo = _as_writer(api, repo)
         uploads: dict[str, CommitOperationAdd] = {}
         for attempt in range(TRIES):

@@ -135,7 +135,7 @@ def _without_folders(held: Path, facts: Mapping[str, Any]) -> bytes:
     config = _facts(held.read_bytes(), held)
     base = config.get("base_model_name_or_path") or ""
     if Path(base).is_absolute() or Path(base).exists():
-        config["base_model_name_or_path"] = str(facts["base"]).partition("@")[0]
+        config["base_model_name_or_path"] = str(facts.get("base", "")).partition("@")[0]
     return _json(config)
 
 

@@ -67,12 +67,20 @@ def decide_license(
     if unknown or not sources:
         whose = f", and {', '.join(unknown)} states none" if unknown else ""
         raise InputError(f"hub: expected the licence of {what}, found none{whose}. Give license= (--license).")
-    return {**_of_sources(sources), "from": "source"}
+    found = _of_sources(sources)
+    if "other" in listed(found["license"]) and not found["license_name"] and len(sources) > 1:
+        told = ", ".join(f"{source['id']} ({source.get('license_name') or source['license']})" for source in sources)
+        raise InputError(
+            f"hub: expected one licence of {what}, found several, some with terms of their own: {told}. "
+            "Give license= (--license)."
+        )
+    return {**found, "from": "source"}
 
 
 def _of_sources(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    if len(sources) == 1:
-        return {key: sources[0].get(key) for key in _KEYS}
+    first = {key: sources[0].get(key) for key in _KEYS}
+    if all({key: source.get(key) for key in _KEYS} == first for source in sources):
+        return first
     several = list(dict.fromkeys(license for source in sources for license in listed(source["license"])))
     return {"license": several, "license_name": None, "license_link": None}
 
@@ -83,12 +91,12 @@ def _local(path: Path) -> dict[str, Any]:
 
 
 def _on_hub(api: "HfApi", name: str) -> dict[str, Any]:
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     repo_id, _, revision = name.partition("@")
     try:
         info = api.dataset_info(repo_id, revision=revision or None)
-    except (RepositoryNotFoundError, RevisionNotFoundError):
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         raise InputError(
             f"hub: expected the source {name!r} to be a local file, or a dataset on the Hub that the token may see, "
             "found none. Check the name and the revision."

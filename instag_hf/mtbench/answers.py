@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from instag_hf.engines import Engine, Request, Sampling, ask, connect
 from instag_hf.engines.loops import run
+from instag_hf.engines.models import chat_identity, model_name
 from instag_hf.engines.runs import ask_each
 from instag_hf.errors import InputError, RowFailure
 from instag_hf.mtbench.questions import Bench, Question, first_choice, number, read_lines, write_lines
 from instag_hf.prompts import Message
 from instag_hf.replies import Store, store
-from instag_hf.tagger import chat_identity, model_name
 
 # FastChat's temperatures; what it does not name is drawn at 0.7.
 TEMPERATURES = {"extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0, "stem": 0.1, "humanities": 0.1}

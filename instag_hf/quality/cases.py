@@ -157,6 +157,7 @@ def draw_cases(
         MissingError: The embedder is not on this machine and cannot be fetched.
     """
     _check(tagged, turns=turns, controls=controls, n=(n, 1), instructions=(instructions, 2), seed=(seed, 0))
+    n, instructions, seed = int(n), int(instructions), int(seed)  # JSON has no numbers of NumPy
     pool = _Pool(tagged, read_tags(tagged, tags, mixed=mixed), column=column, turns=turns, instructions=instructions)
     cases: list[Case] = []
     for place, (task, make) in enumerate({"precision": _precision, "consistency": _consistency}.items()):

@@ -13,13 +13,13 @@ from typing import Any
 
 from instag_hf.engines import Engine, Request, Sampling, ask, connect
 from instag_hf.engines.loops import run
+from instag_hf.engines.models import chat_identity, model_name
 from instag_hf.engines.runs import ask_each
 from instag_hf.errors import ReplyError, RowFailure
 from instag_hf.parsing import THOUGHTS
 from instag_hf.prompts import Message
 from instag_hf.quality.cases import Case, Verdict
 from instag_hf.replies import Store, store
-from instag_hf.tagger import chat_identity, model_name
 
 PROMPTS = "1"  # state of every Judge: raise it when a word below or the reading of replies changes
 

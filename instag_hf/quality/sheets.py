@@ -84,6 +84,8 @@ def read_sheet(path: str | Path) -> Sheet:
     cases: dict[str, Case] = {}
     verdicts: dict[str, Verdict] = {}
     for number, row in enumerate(_rows(Path(path)), 2):  # as a spreadsheet counts: the first row is the header
+        if not any(row.values()):  # spreadsheets leave such rows behind
+            continue
         where = f"sheet {Path(path).name}, row {number}"
         case = _case(row, where)
         if case.id in cases:

@@ -152,6 +152,16 @@ def cut(query: str, max_bytes: int) -> str:
     return data[:head].decode(errors="ignore") + data[head - max_bytes :].decode(errors="ignore")
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Put a blank for each control character but those of `keep`: text of a dataset may steer a terminal."""
+    return "".join(char if char in keep or unicodedata.category(char)[0] != "C" else " " for char in text)
+
+
+def plain(text: str) -> str:
+    """Put text of a dataset on one line that is safe to print."""
+    return " ".join(printable(text).split())
+
+
 def fit(text: str, width: int) -> str:
     """Cut and pad text to columns of a terminal, without the control characters that a dataset may hold.
 
@@ -159,9 +169,8 @@ def fit(text: str, width: int) -> str:
         text: Text of a dataset or a model.
         width: Columns; wide characters take two.
     """
-    plain = " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in text).split())
     fitted, used = "", 0
-    for char in plain:
+    for char in plain(text):
         wide = 2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1
         if used + wide > width - 1:
             return fitted + "…" + " " * (width - used - 1)

@@ -63,7 +63,7 @@ def conversation(row: Mapping[str, Any], *, column: str | None = None, reply: st
 
     Raises:
         InputError: The row's columns are of no known shape.
-        RowError: The row holds no such conversation; the message begins with what is the matter.
+        RowError: The row holds no such conversation.
 
     Example:
         >>> conversation({"instruction": "Add.", "input": "1, 2", "output": "3"}).turns

@@ -207,7 +207,7 @@ def choose(ds: "Dataset", n: int, method: str | Method = "complexity-first", rul
     """
     rules = rules or Rules()
     how = method_of(method)
-    check_n(n)
+    n = check_n(n)
     pool = read_pool(ds, rules, lengths=how.needs_text)
     return choose_from(pool, n, how, rules)
 
@@ -273,14 +273,15 @@ def method_of(method: str | Method) -> Method:
     return made
 
 
-def check_n(n: int) -> None:
-    """Refuse a number of rows that cannot be meant.
+def check_n(n: int) -> int:
+    """Refuse a number of rows that cannot be meant, and return it as a number that JSON has.
 
     Raises:
         InputError: `n` is no whole number from 1 on.
     """
     if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
         raise InputError(f"select: expected n to be a whole number from 1 on, found {n!r}.")
+    return int(n)
 
 
 def _choose(pool: Pool, left: np.ndarray, n: int, method: Method, rules: Rules) -> Chosen:

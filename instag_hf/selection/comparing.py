@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from instag_hf.errors import InputError, MissingError
+from instag_hf.rows import plain
 from instag_hf.selection import check_n, choose_from, method_of
 from instag_hf.selection.methods import Longest, Method, Random
 from instag_hf.selection.pool import Pool, Rules, counts_of, read_pool
@@ -182,7 +183,7 @@ def compare(
         [('complexity-first', 2.0), ('longest', 1.0)]
     """
     rules = rules or Rules()
-    check_n(n)
+    n = check_n(n)
     if not seeds:
         raise InputError("compare: expected one seed or more, found none.")
     chosen = [method_of(method) for method in methods]
@@ -220,11 +221,6 @@ def compare_in(pool: Pool, n: int, methods: Iterable[Method], seeds: Sequence[in
         seeds=tuple(seeds),
         notes=tuple(dict.fromkeys(note for found in runs for run in found for note in run.notes)),
     )
-
-
-def plain(text: str) -> str:
-    """Make a name from a dataset safe to print: no control characters, no line breaks."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _typical(pool: Pool) -> np.ndarray:

@@ -30,7 +30,7 @@ from instag_hf.engines import Engine, ask, connect, embedded, loops, session
 from instag_hf.engines.openai import OpenAIEngine
 from instag_hf.errors import EngineError, InputError, InstagError, MissingError, RowFailure
 from instag_hf.parsing import parse
-from instag_hf.prompts import Recipe, recipe_for
+from instag_hf.prompts import Recipe, load_recipe, recipe_for
 from instag_hf.replies import Reply, Store
 from instag_hf.tagger import Tagger
 
@@ -192,12 +192,13 @@ def _of_shape(tagger: Tagger, replies: list[Reply], kinds: Counter[str]) -> list
                 "If replies are lists that are only long, raise max_tokens in the recipe.",
             )
         )
-    if kinds["parse"] > len(replies) / 4:
+    without = kinds.total() - kinds["truncated"]  # those cut are told above
+    if without > len(replies) / 4:
         shape = "tag; tag; tag" if tagger.recipe_used.format == "compact" else "a JSON list of tags"
         found.append(
             Finding(
                 level="error",
-                what=f"{kinds['parse']} of {len(replies)} replies are not {shape}",
+                what=f"{without} of {len(replies)} replies are not {shape}",
                 remedy="The recipe is for another model, or the model needs structured output (--structured).",
             )
         )
@@ -208,7 +209,7 @@ async def _look_for_adapter(
     engine: Engine, tagger: Tagger, outcomes: list[Reply | InstagError], store: Store
 ) -> list[Finding]:
     """Ask without the adapter: a server that does not know its name answers with the base model, and says nothing."""
-    if not tagger.adapter:
+    if not tagger.adapter or not all(isinstance(outcome, Reply) for outcome in outcomes):
         return []
     bare = await _ask_all(engine, dataclasses.replace(tagger, adapter=""), store)
     texts = [[outcome.text if isinstance(outcome, Reply) else "" for outcome in some] for some in (outcomes, bare)]
@@ -262,7 +263,9 @@ def _loaded(model: str) -> tuple[list[str], Recipe]:
     """Say how llama.cpp loads a model, and the recipe that it is asked with, whose prompts must fit into a slot."""
     if model != embedded.MODEL and not model.endswith(".gguf"):
         return ["-hf", model], recipe_for(model)
-    recipe = recipe_for(model) if embedded.is_whole(model) else embedded.trained_recipe(model)
+    recipe = (
+        recipe_for(model) if embedded.is_whole(model) else embedded.trained_recipe(model) or load_recipe("embedded")
+    )
     return ["-m", str(embedded.weights(model))], recipe
 
 
@@ -341,12 +344,13 @@ def _without_program(words: list[str], port: int) -> list[str]:
 
 
 def _wait_until_it_answers(child: "subprocess.Popen[bytes]", port: int, patience_s: float) -> None:
+    straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy knows this machine's ports
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if child.poll() is not None:
             raise EngineError(f"serve: the server ended with exit code {child.returncode} before it answered.")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+            with straight.open(f"http://127.0.0.1:{port}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

@@ -11,6 +11,7 @@ with TaggingServer() as server:
 import dataclasses
 from pathlib import Path
 
+from instag_hf.errors import InputError
 from instag_hf.testing.hub import Fault, LocalHub, Seen
 from instag_hf.testing.process import ServerProcess
 from instag_hf.testing.tagging import tags_of
@@ -44,6 +45,15 @@ class Rule:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     fault: str = ""
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a fault that there is not, by which a test would pass for nothing.
+
+        Raises:
+            InputError: It is none of `FAULTS`.
+        """
+        if self.fault not in FAULTS:
+            raise InputError(f"rule: expected one of the faults {list(FAULTS)}, found {self.fault!r}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from instag_hf.errors import InputError
+from instag_hf.testing.hub_wire import ROUTES
 from instag_hf.testing.process import ServerProcess
 
 OWNER, STRANGER = "me", "stranger"
@@ -54,6 +56,17 @@ class Fault:
     when: str = "before"
     times: int = 1
     skip: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would never come, by which a test would pass for nothing.
+
+        Raises:
+            InputError: There is no such route, or no such moment.
+        """
+        if self.route not in ROUTES:
+            raise InputError(f"fault: expected one of the routes {list(ROUTES)}, found {self.route!r}.")
+        if self.when not in {"before", "after"}:
+            raise InputError(f"fault: expected before or after, found {self.when!r}.")
 
 
 class LocalHub(ServerProcess):

@@ -5,6 +5,7 @@ taught if it begins inside an assistant's turn, its end mark included, so that t
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATES = ("own", "vicuna")
+_PLACE = re.compile(r'^"[^"]*"(, turn \d+)?:? ')  # where in a row something is the matter
 
 # FastChat's conversation template "vicuna_v1.1", in whose words the paper's TagLM was trained; a wire format.
 VICUNA = (
@@ -80,17 +82,23 @@ def read_talks(rows: Iterable[Mapping[str, Any]], *, column: str | None = None, 
         InputError: A column is missing.
     """
     found, left_out, dropped = list[Talk](), Counter[str](), 0
-    classes = class_names(rows, "source")
+    sources, licenses = class_names(rows, "source"), class_names(rows, "license")
     for row in rows:
         told = {name: value for name, value in row.items() if name != ERROR}
         try:
             read = conversation(told, column=column, reply=reply)
         except RowError as error:
-            left_out[str(error).partition(":")[0]] += 1
+            left_out[_reason(error)] += 1
         else:
-            found.append(Talk(read.turns, label(row.get("source"), classes), str(row.get("license") or "")))
+            source, license = label(row.get("source"), sources), label(row.get("license"), licenses)
+            found.append(Talk(read.turns, source, license))
             dropped += read.dropped
     return Talks(found, left_out, dropped)
+
+
+def _reason(error: RowError) -> str:
+    """Take out of a message what is the matter, without where it is and what was found there."""
+    return _PLACE.sub("", str(error)).partition(", found")[0].partition(": ")[0]
 
 
 def check_template(template: str) -> None:

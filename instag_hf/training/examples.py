@@ -90,13 +90,15 @@ def read_examples(
     Raises:
         InputError: The column of tags is missing, or holds something else than lists of texts.
     """
-    found, dropped, classes = [], Counter[str](), class_names(rows, "source")
+    found, dropped = [], Counter[str]()
+    sources, licenses = class_names(rows, "source"), class_names(rows, "license")
     for row in rows:
         reason, example = _read(row, tags, explanations, column, turns)
         if example is None:
             dropped[reason] += 1
         else:
-            found.append(example._replace(source=label(row.get("source"), classes)))
+            source, license = label(row.get("source"), sources), label(row.get("license"), licenses)
+            found.append(example._replace(source=source, license=license))
     return found, dropped
 
 
@@ -119,7 +121,7 @@ def _read(
     if len(asked) > 1:
         return "several queries", None
     notes = _notes_of(row, names) if explanations else ()
-    return "", Example(asked[0], names, notes, license=str(row.get("license") or ""))
+    return "", Example(asked[0], names, notes)
 
 
 def _notes_of(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:

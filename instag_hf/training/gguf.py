@@ -78,7 +78,7 @@ def load_gguf(path: Path, config: Any, modules: list[str]) -> LoraFile:
     gguf = gguf_package()
     try:
         reader = gguf.GGUFReader(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise InputError(f"adapter: expected a GGUF file, found {path.name}: {error}.") from error
     alpha = reader.get_field("adapter.lora.alpha")
     if alpha is None:
@@ -94,7 +94,7 @@ def load_gguf(path: Path, config: Any, modules: list[str]) -> LoraFile:
     tensors = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     matrices = {}
     for module, name in names.items():
-        if f"{name}.lora_a" in tensors:
+        if {f"{name}.lora_a", f"{name}.lora_b"} <= tensors.keys():
             a, b = (tensors.pop(f"{name}.lora_{side}") for side in "ab")
             matrices[module] = (a, _reorder(module, b, config, back=True))
     if tensors or not matrices:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from instag_hf.engines import embedded
 from instag_hf.engines.local import load
 from instag_hf.errors import InputError, MissingError
+from instag_hf.rows import clean
 from instag_hf.training.gguf import PREFIX, LoraFile, load_gguf
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def record(output: Path, facts: Mapping[str, Any]) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all, since half of one would be taken for that of another training."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
+    part = path.with_suffix(f".{os.getpid()}.part")  # several processes may train together
+    part.write_text(clean(text), encoding="utf-8")  # a path in a command may hold what is no Unicode
     os.replace(part, path)
 
 
@@ -162,7 +163,7 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
     """
     plan = output / CHECKPOINTS / "job.json"
     told = {name: fact for name, fact in facts.items() if name != "command"}  # its words may differ in a folder's name
-    text = json.dumps(told, indent=2, ensure_ascii=False)
+    text = clean(json.dumps(told, indent=2, ensure_ascii=False))
     same = plan.is_file() and plan.read_text(encoding="utf-8") == text
     if plan.is_file() and not same:
         raise InputError(f"train: {output} holds a training with other settings or data. Choose another folder.")
@@ -170,7 +171,8 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
         raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
     try:
         plan.parent.mkdir(parents=True, exist_ok=True)
-        _write(plan, text)
+        if not same:
+            _write(plan, text)
     except OSError as error:
         raise InputError(f"train: could not write into {output}: {error}. Choose another folder.") from error
     for checkpoint in plan.parent.glob("checkpoint-*"):

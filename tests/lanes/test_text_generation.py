@@ -64,6 +64,21 @@ def test_what_the_client_raises_is_a_failure_of_the_row(client, server, rule, er
     assert Tagger()(ROWS[0])[ERROR].startswith(error)
 
 
+@pytest.mark.parametrize("kind", ["AsyncClient", "Client"])
+def test_a_client_whose_server_is_away_stops_the_run(clean_home, monkeypatch, kind):
+    monkeypatch.setattr("instag_hf.engines._delay_s", lambda tries, asked_s: 0.01)
+    use(getattr(text_generation, kind)("http://127.0.0.1:9"))
+    with pytest.raises(EngineError, match="nobody listens. Start its server and run the same line again"):
+        Tagger(engine="text_generation", model="m")(ROWS[0])
+
+
+def test_a_mistyped_address_stops_the_run_at_once(client, server):
+    server.rule(Rule(status=404))
+    with pytest.raises(EngineError, match="NotFoundError: .*Check the client's address"):
+        Tagger()(ROWS[0])
+    assert server.counts().requests == 1
+
+
 def test_an_overloaded_server_is_asked_again(client, server):
     server.rule(Rule(status=429, times=2))
     assert Tagger(structured=True)(ROWS[0])[ERROR] == ""
