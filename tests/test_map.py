@@ -441,7 +441,7 @@ def test_a_server_that_breaks_in_the_middle_stops_the_run_and_fails_no_row(slow_
     with ThreadPoolExecutor() as beside:
         beside.submit(break_it)
         with pytest.raises(EngineError, match="status 502"):
-            numbered(200).map(instag.tag)
+            numbered(120).map(instag.tag)
     assert len(store()) >= 16
 
 

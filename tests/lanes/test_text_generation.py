@@ -69,7 +69,7 @@ def test_a_client_whose_server_is_away_stops_the_run(clean_home, monkeypatch, ki
     monkeypatch.setattr("instag_hf.engines._delay_s", lambda tries, asked_s: 0.01)
     use(getattr(text_generation, kind)("http://127.0.0.1:9"))
     with pytest.raises(EngineError, match="nobody listens. Start its server and run the same line again"):
-        Tagger(engine="text_generation", model="m")(ROWS[0])
+        Tagger(engine="text_generation", model="OFA-Sys/InsTagger")(ROWS[0])
 
 
 def test_a_mistyped_address_stops_the_run_at_once(client, server):
