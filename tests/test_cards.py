@@ -29,6 +29,7 @@ def test_the_record_is_of_the_shipped_adapter():
 
     facts = tagger_facts()
     assert facts["adapter_sha256"] == hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+    assert facts["start"] != facts["adapter_sha256"]  # it went on from the adapter that shipped before it
     assert facts["base"].endswith(BASE_FILE)
     assert sum(source["rows"] for source in facts["sources"]) == facts["examples"]
 
