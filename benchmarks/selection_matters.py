@@ -1,8 +1,8 @@
 """Does a selection train a better model than chance? Equal rows, equal tokens, several seeds, held-out loss.
 
-    python benchmarks/selection_matters.py out --alpaca ../shared/data/alpaca_52k.parquet \
-        --held-out ../shared/data/pool_10k.jsonl.gz
+    python benchmarks/selection_matters.py out --alpaca alpaca.parquet --held-out others.jsonl.gz --pool 4000
 
+Both files are yours to name: rows of Alpaca, and conversations (`messages`, `source`) of other sources, gzipped JSONL.
 Tags a part of Alpaca with the embedded tagger, makes a vocabulary, takes complexity-first and random subsets, trains
 the embedded model with LoRA on as many tokens of each, and measures the loss on rows of other sources. What is done
 stands in the folder, so a stopped run goes on when the same line is run again. Hours on two cores.
@@ -32,8 +32,8 @@ def arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--alpaca", required=True)
-    parser.add_argument("--held-out", required=True, type=Path)
+    parser.add_argument("--alpaca", required=True, help="rows of Alpaca: a file, a folder or a Hub id")
+    parser.add_argument("--held-out", required=True, type=Path, help="conversations of other sources, a .jsonl.gz file")
     parser.add_argument("--pool", type=int, default=10_000, help="rows of Alpaca to tag")
     parser.add_argument("--rows", type=int, default=2_000, help="rows of a subset")
     parser.add_argument("--tokens", type=int, default=150_000, help="tokens to train on, each time")

@@ -1,11 +1,11 @@
 """Print how well taggers agree with annotators, in one table: ours, the one before it, a linear model, people.
 
-    python benchmarks/tagger_quality.py
+    python benchmarks/tagger_quality.py                # the annotated set, where it lies beside the checkout
     python benchmarks/tagger_quality.py --train mine.jsonl --dev held_out.jsonl   # rows with `query` and `tags`
 
 The linear model is one ridge layer from a sentence embedding of the query (all-MiniLM) to every tag of at least three
 training rows; its threshold is the one that is best on the dev rows, which favours it. Rows that fail count without
-tags, so a failure lowers recall. The agreement of annotators was measured when the shared set was made.
+tags, so a failure lowers recall. The agreement of annotators was measured when the annotated set was made.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Print how fast the embedded tagger is, beside the same weights in transformers.
 
-    python benchmarks/tagging.py                      # 300 rows of Dolly, where the shared data is; else the sample
+    python benchmarks/tagging.py           # 300 rows of Dolly, where they lie beside the checkout; else the sample
     python benchmarks/tagging.py --data my.jsonl --rows 100
 
 Every way runs in a process of its own, on the same prompts, greedy; loading is not timed. "one by one" is how the

@@ -1,6 +1,7 @@
 """Print how far the shipped tagger tags alike in llama.cpp and in transformers with peft, on annotated queries.
 
-    python benchmarks/two_engines.py            # 300 queries of the shared dev set
+    python benchmarks/two_engines.py       # 300 queries of the annotated dev set, where it lies beside the checkout
+    python benchmarks/two_engines.py --data mine.jsonl
     python benchmarks/two_engines.py --json
 
 llama.cpp runs what users run: base and adapter merged in Q8_0. transformers runs the base dequantized to bfloat16 with

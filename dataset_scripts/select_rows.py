@@ -36,7 +36,7 @@ def main() -> None:
     asked.add_argument("--limit", type=int, help="choose only among so many rows from the beginning")
     asked.add_argument("--split", help="which split of the input")
     asked.add_argument("--method", choices=list(METHODS), default="complexity-first", help="how to choose")
-    asked.add_argument("--seed", type=int, default=42, help="for methods that draw, and for ties")
+    asked.add_argument("--seed", type=int, default=42, help="for methods that draw")
     given = asked.parse_args()
 
     check_place(given.output)

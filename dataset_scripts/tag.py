@@ -16,6 +16,8 @@ the Hub. With --shard a part of the rows, which merge.py puts together with the 
     uv run tag.py tatsu-lab/alpaca tagged.parquet --limit 50
     hf jobs uv run tag.py tatsu-lab/alpaca me/alpaca-shards --shard 0/4
 
+--engine local needs one extra more: uv run --with 'instag-hf[train]' tag.py …
+
 Run the same line again after it was stopped, and it goes on: replies are kept in $INSTAG_HOME as they arrive. On a job,
 whose disk goes with it, a shard is what is kept: take as many as one job tags in an hour or so.
 """
@@ -37,7 +39,9 @@ def main() -> None:
     asked.add_argument("--shard", help="take one of equal parts: 0/4 is the first of four")
     asked.add_argument("--split", help="which split of the input")
     asked.add_argument("--column", help="the column that holds the query; found by its name if not given")
-    asked.add_argument("--engine", default="", help="where the tagger runs: embedded (default), local, openai or tgi")
+    asked.add_argument(
+        "--engine", default="", help="where the tagger runs: embedded (default), openai, tgi or, with the extra, local"
+    )
     asked.add_argument("--model", default="", help="the tagger's id, there")
     given = asked.parse_args()
 

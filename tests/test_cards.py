@@ -39,6 +39,7 @@ def test_the_record_is_of_the_shipped_adapter():
 
     facts = tagger_facts()
     assert facts["adapter_sha256"] == hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+    assert facts["start"] != facts["adapter_sha256"]  # it went on from the adapter that shipped before it
     assert facts["base"].endswith(BASE_FILE)
     assert sum(source["rows"] for source in facts["sources"]) == facts["examples"]
 
@@ -148,7 +149,8 @@ def test_a_taglm_card_states_its_scores_its_failures_and_its_control():
     assert "300 ratings; 10 more are missing (10 parse) and in no mean" in card
     assert "No control was trained" not in card
     assert "| not stated | 1,000 |" in card
-    assert r"Left out: 1 rows (&lt;b>\*x\*&lt;/b>)." in card
+    assert r"Left out: 1 row (&lt;b>\*x\*&lt;/b>)." in card
+    assert "Left out: 4 rows (no answer)." in card
     assert "Dropped: 1,234 turns before the first query or after the last answer." in card
     data = yaml.safe_load(card.split("---")[1])
     (metric,) = data["model-index"][0]["results"][0]["metrics"]

@@ -110,6 +110,14 @@ def test_readme_names_every_variable():
     assert used == set(re.findall(r"`(INSTAG_[A-Z]+)`", README))
 
 
+def test_links_of_the_readme_lead_somewhere_from_a_package_index_too():
+    links = re.findall(r"\]\(([^)\s]+)\)", README)
+    assert [link for link in links if not link.startswith("https://")] == []
+    paths = [link.partition("/main/")[2] for link in links if "instag-hf/instag-hf" in link]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_changelog_has_the_version():
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 

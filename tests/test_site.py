@@ -17,8 +17,8 @@ import instag_hf
 
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
-MODELS = {"index.md", "guides/tag.md", "guides/normalize.md"}  # their Python runs a model
-STAGES = "tag normalize report select quality train-tagger taglm mt-bench publish serve".split()
+MODELS = {"index.md", "guides/tag.md", "guides/normalize.md", "guides/run.md"}  # their Python runs a model
+STAGES = "tag normalize report select quality train-tagger taglm mt-bench publish run app serve".split()
 
 
 def blocks(page, language):

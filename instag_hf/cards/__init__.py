@@ -272,6 +272,7 @@ def _render(template: str, facts: Mapping[str, Any], **more: Any) -> str:
     )
     environment.filters["md"] = escape
     environment.filters["count"] = lambda number: f"{int(number):,}"
+    environment.filters["of"] = lambda number, thing: f"{int(number):,} {thing}{'' if number == 1 else 's'}"
     environment.filters["licenses"] = _by_license
     environment.filters["fence"] = fence
     environment.filters["kinds"] = lambda failed: ", ".join(

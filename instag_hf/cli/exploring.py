@@ -10,9 +10,13 @@ import click
 @click.option("--query", help="The column that holds the query; found by its name if not given.")
 @click.option("--normalizer", "vocabulary", help="Normalize tags with this, a folder or a Hub id; coverage is of it.")
 @click.option("--local", is_flag=True, help="Let visitors name files of this machine, and use its token on the Hub.")
-@click.option("--host", help="The address to listen at; 127.0.0.1, this machine alone, if not given.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="The port; 0 is any free one, and from 7860 on if not given."
+    "--host", help="The address to listen at; $GRADIO_SERVER_NAME if not given, else 127.0.0.1, this machine alone."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="The port; 0 is any free one. $GRADIO_SERVER_PORT if not given, else the first free one from 7860 on.",
 )
 def app(source: str | None, vocabulary: str | None, split: str | None, **given: str | int | bool | None) -> None:
     """Explore a dataset, tagged or not, in the browser.

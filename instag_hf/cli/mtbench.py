@@ -28,10 +28,16 @@ IDLE_WITH_JUDGMENTS = ("output", "judge_model", "judge_engine", "max_tokens", *J
 @click.command("mt-bench")
 @click.argument("source", metavar="BENCH")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A folder for answers and judgments.")
-@click.option("--model", help="Who answers: a model's id on its server, a folder, or a GGUF file.")
-@click.option("--engine", help='Where it runs: "openai" (default), "tgi", "local" or "embedded".')
+@click.option(
+    "--model",
+    help="Who answers: a model's id on its server, a folder, or a GGUF file; with --engine alone, $INSTAG_MODEL.",
+)
+@click.option(
+    "--engine",
+    help='Where it runs: "openai", "tgi", "local" or "embedded"; $INSTAG_ENGINE if not given, else "openai".',
+)
 @click.option("--judge", "judge_model", help="Who judges: a model's id on its server, a folder, or a GGUF file.")
-@click.option("--judge-engine", help='Where the judge runs: "openai" (default), "tgi", "local" or "embedded".')
+@click.option("--judge-engine", help="Where the judge runs, one of the same; $INSTAG_ENGINE if not given, else openai.")
 @click.option(
     "--answers", type=click.Path(path_type=Path), help="Judge the answers in this FastChat file; ask no model."
 )

@@ -94,10 +94,12 @@ def publish_normalizer(normalizer: str, repo: str, license: str | None, private:
 @_license
 @_where
 def publish_model(model: Path, repo: str, license: str | None, private: bool, dry_run: bool) -> None:
-    """Publish a tagger, MODEL, as the repo REPO on the Hub, in one commit, with a card.
+    """Publish a tagger or a chat model, MODEL, as the repo REPO on the Hub, in one commit, with a card.
 
-    MODEL is a folder that train-tagger wrote, or a GGUF file with its training.json beside it. Prints the address of
-    the repo; `instag tag … --model REPO` uses it.
+    MODEL is a folder that train-tagger or train-lm wrote, or a tagger's GGUF file with its training.json beside it.
+    The card of a chat model shows the MT-Bench scores in scores.json, as `instag mt-bench --json` prints them, and in
+    random/scores.json those of its control, if these files are in the folder. Prints the address of the repo;
+    `instag tag … --model REPO` uses a tagger.
 
     \b
     Example:
@@ -114,7 +116,7 @@ def publish_model(model: Path, repo: str, license: str | None, private: bool, dr
 @_dataset
 @_license
 def card(what: str, repo: str, license: str | None, **given: Any) -> None:
-    """Print the card that REPO would get from tagged rows or from a tagger; nothing is written.
+    """Print the card that REPO would get from tagged rows, a tagger or a chat model; nothing is written.
 
     \b
     Example:

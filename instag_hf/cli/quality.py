@@ -50,8 +50,14 @@ SHOWN = 5  # failures that are told; --json has all verdicts
     type=click.Path(path_type=Path),
     help="Read a person's verdicts, instead of INPUT; may be given again for further people.",
 )
-@click.option("--engine", help='Where the judge runs: "openai" (default), "tgi", "local" or "embedded".')
-@click.option("--model", help="The judge's id on its server, or the path of a GGUF file.")
+@click.option(
+    "--engine",
+    help='Where the judge runs: "openai", "tgi", "local" or "embedded"; $INSTAG_ENGINE if not given, else "openai".',
+)
+@click.option(
+    "--model",
+    help="The judge's id on its server, a folder (local), or the path of a GGUF file; $INSTAG_MODEL if not given.",
+)
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(min=1), help="Of a judge's reply.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures and verdicts as JSON.")
 def check_quality(

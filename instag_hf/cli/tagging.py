@@ -19,9 +19,16 @@ def tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that make a Tagger; names and meanings are those of its fields."""
     options = [
         click.option(
-            "--engine", default=None, help='Where the tagger runs: "embedded" (default), "local", "openai" or "tgi".'
+            "--engine",
+            default=None,
+            help='Where it runs: "embedded", "local", "openai" or "tgi"; $INSTAG_ENGINE if not given, else "embedded".',
         ),
-        click.option("--model", default=None, help="The model's id on its server, or the path of a GGUF file."),
+        click.option(
+            "--model",
+            default=None,
+            help="The model's id on its server or on the Hub, a folder (local), or the path of a GGUF file; "
+            "$INSTAG_MODEL if not given.",
+        ),
         click.option("--adapter", default=None, help="The LoRA adapter that the server applies, by its name there."),
         click.option(
             "--structured/--no-structured", default=None, help="Whether the server holds the model to a JSON list."

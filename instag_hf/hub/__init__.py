@@ -1,4 +1,4 @@
-"""What was made goes to the Hub: tagged datasets, vocabularies, taggers, each with a card that states what is known.
+"""What was made goes to the Hub: tagged datasets, vocabularies, models, each with a card that states what is known.
 
 This is the only room that writes to the Hub, and `committing` the only way there.
 """
@@ -240,13 +240,15 @@ def publish_model(
     dry_run: bool = False,
     token: str | None = None,
 ) -> Published:
-    """Publish a tagger, so that `Tagger(model=repo_id)` loads it.
+    """Publish a tagger, so that `Tagger(model=repo_id)` loads it, or a chat model, for transformers or peft.
 
     Weights of the repo that would be loaded in place of the new ones, such as an adapter beside a merged model, are
     removed; other files stay.
 
     Args:
-        model: A folder that `train_tagger` wrote, or a GGUF file with its `training.json` beside it.
+        model: A folder that `train_tagger` or `train_lm` wrote, or a tagger's GGUF file with its `training.json` beside
+            it. The card of a chat model shows what `instag mt-bench --json` printed into `scores.json` of its folder,
+            and for the control into `random/scores.json`.
         repo_id: `owner/name`; a name alone is yours.
         license: An id of the Hub's list or another licence's name; by default that of the card that is there. The
             tagger that ships with the package has its own notice.
@@ -255,7 +257,7 @@ def publish_model(
         token: The Hub's token; that of `hf auth login` or `HF_TOKEN` by default.
 
     Raises:
-        InputError: There is no tagger, no record of its training, or no licence.
+        InputError: There is no model, no record of its training, or no licence.
         HubError: The Hub did not take it; what it had is as it was.
     """
     weights = read_weights(Path(model))

@@ -14,7 +14,7 @@ from instag_hf.hub.committing import Content
 from instag_hf.normalizer import TagNormalizer
 from instag_hf.replies import store
 from instag_hf.rows import ERROR, EXPLANATIONS, NORMALIZED, TAGGER, TAGS, TURNS
-from instag_hf.selection import Selection
+from instag_hf.selection import ROUND, Selection
 from instag_hf.selection.records import facts_of
 from instag_hf.tagger import Tagger
 
@@ -33,7 +33,7 @@ MEANINGS = {
     ERROR: "why the row failed; empty, since failed rows are not here",
     TAGGER: "who tagged the row: model, revision, recipe, hash of all settings",
     NORMALIZED: "canonical tags",
-    "instag_round": "the round of the selection that took the row",
+    ROUND: "the round of the selection that took the row",
     "instag_gain": "tags that the row brought to its round",
 }
 
@@ -94,7 +94,7 @@ def make(subset: "Dataset", folder: Path, given: Given) -> Made:
         "report": {name: fact for name, fact in found.to_dict().items() if name != "total"},  # counts rows twice
         "failures": tables.failures(subset),
         "taggers": _taggers(rows, given.tagger),
-        "selection": _selection(given.selection, len(rows), given.pool),
+        "selection": _selection(given.selection, rows, given.pool),
         "normalizer": _normalizer_facts(normalizer),
         "run": None if given.run is None else dict(given.run),
         "example": _example(rows),
@@ -157,15 +157,21 @@ def _taggers(rows: "Dataset", tagger: Tagger | None) -> list[dict[str, Any]]:
 
 
 def _selection(
-    selection: Selection | Mapping[str, Any] | str | None, rows: int, pool: "Dataset | None"
+    selection: Selection | Mapping[str, Any] | str | None, ds: "Dataset", pool: "Dataset | None"
 ) -> dict[str, Any] | None:
     """Say how rows were selected, in facts by name, with `pool_rows`; `None` if they were not."""
+    rows = len(ds)
     if selection is None:
         there = rows if pool is None else len(tables.without_failed(pool))
         if there != rows:
             raise InputError(
                 f"hub: expected to know how {rows:,} of {there:,} rows were selected, found nothing. Give selection=, "
                 'such as "complexity-first".'
+            )
+        if ROUND in ds.column_names:  # the card would say that nothing was selected
+            raise InputError(
+                f'hub: expected to know how these rows were selected, found only the column "{ROUND}". Give pool= and '
+                'selection=, such as "complexity-first"; or, if they are all the rows, remove the column.'
             )
         return None
     if isinstance(selection, Selection):

@@ -1,4 +1,4 @@
-"""A trained tagger on disk, as the files of a repo from which llama.cpp, peft or transformers load it."""
+"""A trained tagger or chat model on disk, as the files of a repo from which llama.cpp, peft or transformers load it."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ SCORES = "scores.json"  # what `instag mt-bench --json` printed, beside the reco
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A tagger's files.
+    """A model's files.
 
     Attributes:
         files: Path in the repo, and content or file.
@@ -62,16 +62,18 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Find what there is to publish of a tagger.
+    """Find what there is to publish of a model.
 
     Merged weights lie at the root of a repo, where transformers looks, else the adapter, where peft does; checkpoints
     stay here.
 
     Raises:
-        InputError: There is no tagger, or no record of its training.
+        InputError: There is no model, or no record of its training.
     """
     if not path.exists():
-        raise InputError(f"hub: expected a folder that train-tagger wrote or a GGUF file, found no {path}.")
+        raise InputError(
+            f"hub: expected a folder that train-tagger or train-lm wrote, or a tagger's GGUF file, found no {path}."
+        )
     facts = _record(path)
     if facts.get("kind") == "lm":
         facts |= {"scores": _scores(path / SCORES), "control_scores": _scores(path / CONTROL / SCORES)}

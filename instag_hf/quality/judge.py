@@ -61,7 +61,7 @@ class Judge:
 
     Attributes:
         engine: Where it runs, one of `CHATTING`; `INSTAG_ENGINE`, else "openai".
-        model: The model's id as the server knows it, or the path of a GGUF file; `INSTAG_MODEL`.
+        model: The model's id as the server knows it, a folder for "local", a GGUF file; `INSTAG_MODEL`.
         revision: Which version of the model; for "embedded" the hash of its file, always.
         sampling: How replies are drawn; greedy by default. A reply cut by its length is asked for once more with twice
             the tokens.
