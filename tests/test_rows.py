@@ -153,6 +153,17 @@ def test_our_columns_are_not_overwritten_unasked():
     assert all(name.startswith("instag_") for name in ADDED)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_canonical_tags_of_old_tags_are_refused_also_when_overwriting(overwrite):
+    with pytest.raises(InputError) as caught:
+        check_columns(["query", "instag_normalized"], overwrite=overwrite)
+    assert str(caught.value) == (
+        "tag: the dataset already has the column instag_normalized, which belongs to its old tags. "
+        "Remove it with ds.remove_columns (--overwrite does)."
+    )
+    assert check_columns(["instag_normalized"], column="instag_normalized").column == "instag_normalized"
+
+
 @pytest.mark.parametrize(
     ("file", "rows", "column"),
     [
