@@ -8,7 +8,7 @@ from statistics import mean, median
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List, Value, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -250,6 +250,27 @@ def test_a_query_that_cannot_be_read_counts_but_has_no_length():
     found = report(data).total
     assert (found.queries, found.unread, found.tags_per_query) == (3, 1, 2.0)
     assert (found.lengths.queries, found.lengths.mean, found.lengths.correlation) == (2, 4.0, pytest.approx(-1.0))
+
+
+def test_rows_of_adopted_tags_tell_no_turns_and_count_by_their_text():
+    tagged = Dataset.from_list([{"query": "a", "instag_tags": ["x"], "instag_turns": [3], "instag_error": ""}])
+    plain = Dataset.from_list([{"query": text, "gold": gold} for text, gold in (("bc", ["y", "z"]), ("d", []))])
+    adopted = instag.adopt_tags(plain, "gold", tagger="people").remove_columns(["gold", "instag_tagger"])
+    both = concatenate_datasets([tagged, adopted])
+    assert both["instag_turns"][:] == [[3], None, None]
+    for data in (both, both.to_iterable_dataset()):
+        found = report(data).total
+        assert (found.queries, found.tags_per_query, found.lengths.mean, found.unread) == (2, 2.5, 1.5, 0)
+        blind = report(data.remove_columns("query")).total
+        assert (blind.rows, blind.tags, blind.queries, blind.tags_per_query) == (3, 3, None, None)
+    failed = both.select([0, 2]).remove_columns("query")  # what failed has no queries to tell
+    assert report(failed).total.tags_per_query == 3
+    assert report(both.select([1]).add_column("n", [1])).total.tags_per_query == 2
+    nothing = Dataset.from_dict({"query": ["a"], "instag_tags": [["x"]], "instag_turns": [None]})
+    assert report(nothing).total.tags_per_query == 1
+    talk = [{"messages": conversation(["a", "b"]), "instag_tags": ["x"], "instag_turns": None}]
+    assert report(Dataset.from_list(talk)).total.queries == 2
+    assert report(Dataset.from_list(talk)).total.tags_per_query is None
 
 
 def test_batches_join_seamlessly(monkeypatch):

@@ -283,16 +283,15 @@ class _Reader:
         fine = kind == UNKNOWN
         self._add("kind", kind)
         text = None if shape is None else self._text(batch, shape, recipe)
-        turns = _turns(batch[TURNS]) if TURNS in batch else None
-        if turns is not None:
-            counts, tags = turns
-            self._check(counts, text, fine)
-        elif text is not None:
-            counts = text.counts
-            tags = np.where(counts == 1, lengths, UNKNOWN).repeat(counts)
+        told, counts, tags = _turns(batch.get(TURNS), len(lengths))
+        if text is None:
+            self.counted &= bool((told | ~fine).all())
         else:
-            self._add("unread", np.zeros(len(lengths), bool))
-            return
+            self._check(counts, text, fine & told)
+            counts = np.where(told, counts, text.counts)
+            single = np.where(~told & (text.counts == 1), lengths, UNKNOWN).repeat(counts)
+            single[told.repeat(counts)] = tags
+            tags = single
         kept = fine.repeat(counts)
         rows = np.arange(self.rows, self.rows + len(lengths)).repeat(counts)
         self._add("query_row", rows[kept])
@@ -311,10 +310,8 @@ class _Reader:
         self._add("query_chars", chars)
         self._add("query_cut", cut)
 
-    def _check(self, counts: np.ndarray, text: _Text | None, fine: np.ndarray) -> None:
-        if text is None:
-            return
-        wrong = np.flatnonzero(fine & (text.counts > 0) & (text.counts != counts))
+    def _check(self, counts: np.ndarray, text: _Text, told: np.ndarray) -> None:
+        wrong = np.flatnonzero(told & (text.counts > 0) & (text.counts != counts))
         if len(wrong):
             raise InputError(
                 f'report: row {self.rows + wrong[0]}: expected {counts[wrong[0]]} queries as in "{TURNS}", found '
@@ -392,14 +389,18 @@ class _Reader:
         )
 
 
-def _turns(values: _Column) -> tuple[np.ndarray, np.ndarray]:
+def _turns(values: _Column | None, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which rows tell their queries (adopted tags do not), how many, and the tags of each query told."""
+    if values is None:
+        return np.zeros(rows, bool), np.zeros(rows, np.int64), np.zeros(0, np.int64)
     lists = pa.array(values, pa.list_(pa.int32())) if isinstance(values, list) else values
     try:
         lists = lists.cast(pa.large_list(pa.int64()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f'report: expected "{TURNS}" to be lists of numbers, found {lists.type}.') from error
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    return counts, lists.flatten().to_numpy(zero_copy_only=False)
+    told = lists.is_valid().to_numpy(zero_copy_only=False)
+    return told, counts, lists.flatten().to_numpy(zero_copy_only=False)
 
 
 def _is_cut(texts: pa.Array, recipe: Recipe) -> np.ndarray:
