@@ -16,7 +16,7 @@ import instag_hf as instag
 from instag_hf import InputError
 from instag_hf.analysis import Vocabulary, counting, report
 from instag_hf.analysis.counting import count_pairs, expected_tags, most_frequent_pairs, rank_correlation
-from instag_hf.normalizer import FunnelStep
+from instag_hf.normalizer import FunnelStep, TagNormalizer
 from instag_hf.prompts import load_recipe
 from instag_hf.rows import queries
 from instag_hf.rows.columns import read_tags
@@ -457,6 +457,22 @@ NORMAL = Dataset.from_dict({"instag_tags": [["a"]], "instag_normalized": [["a"]]
 def test_what_cannot_be_counted_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_raw_tags_are_measured_by_a_normalizer_only_when_named():
+    raw = Dataset.from_dict({"instag_tags": [["Sorts", "Python"]] * 20 + [["sorted", "PYTHON"]] * 5})
+    normalizer = TagNormalizer.fit(raw, steps=("frequency", "spelling"), min_count=5)
+    with pytest.raises(InputError) as caught:
+        report(raw, normalizer=normalizer)
+    assert str(caught.value) == (
+        'report: expected a column "instag_normalized", for the normalizer\'s vocabulary is of canonical tags, found '
+        '"instag_tags". Run ds.map(normalizer.normalize, batched=True) (instag normalize --vocabulary), or name the '
+        "column with column=."
+    )
+    assert report(raw, normalizer=normalizer, column="instag_tags").total.coverage < 1
+    assert report(raw.map(normalizer.normalize), normalizer=normalizer).total.coverage == 1
+    assert report([["sort"]], normalizer=normalizer).column == "instag_tags"  # lists are what they are
+    assert report(raw, normalizer=Vocabulary({"Sorts": 1})).total.coverage == 1
 
 
 def test_several_taggers_may_be_allowed():

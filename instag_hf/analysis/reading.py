@@ -32,7 +32,7 @@ _Column: TypeAlias = pa.Array | list[Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """How datasets are to be read; the arguments of `report` of the same names."""
+    """How datasets are to be read: the arguments of `report` of the same names, and whether raw tags will not do."""
 
     column: str | None = None
     by: str | None = None
@@ -40,6 +40,7 @@ class Asked:
     turns: str = "all"
     recipe: Recipe | str | None = None
     mixed: bool = False
+    normalized: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,6 +95,12 @@ def read_rows(data: "Tagged | Mapping[str, Any]", asked: Asked) -> Rows:
             f'report: expected one dataset with by="{asked.by}", found {len(named)}. Join them, or name one.'
         )
     column = _counted_column(named, asked.column)
+    if asked.normalized and asked.column is None and column == TAGS and any(map(_names, named.values())):
+        raise InputError(
+            f'report: expected a column "{NORMALIZED}", for the normalizer\'s vocabulary is of canonical tags, found '
+            f'"{TAGS}". Run ds.map(normalizer.normalize, batched=True) (instag normalize --vocabulary), or name the '
+            "column with column=."
+        )
     reader = _Reader(asked, column, list(named) if several else [])
     columns = [read_tags(one, column, mixed=True) for one in named.values()]
     for (name, one), tags in zip(named.items(), columns, strict=True):
