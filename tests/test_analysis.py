@@ -475,6 +475,16 @@ def test_raw_tags_are_measured_by_a_normalizer_only_when_named():
     assert report(raw, normalizer=Vocabulary({"Sorts": 1})).total.coverage == 1
 
 
+def test_errors_and_taggers_that_are_nothing_are_counted_as_such():
+    data = Dataset.from_dict({"instag_tags": [["a"], ["b"]], "instag_error": [None] * 2, "instag_tagger": [None] * 2})
+    for each in (data, data.to_iterable_dataset()):
+        assert (report(each).total.failures, report(each).taggers) == ({}, ("(not told)",))
+    mixed = Dataset.from_dict({"instag_tags": [["a"], ["b"]], "instag_tagger": ["one", None]})
+    with pytest.raises(InputError, match=r"found one \(1 rows\), \(not told\) \(1 rows\)"):
+        report(mixed)
+    assert report(mixed, mixed=True).taggers == ("(not told)", "one")
+
+
 def test_several_taggers_may_be_allowed():
     both = {"a": PLAIN.rename_column("tags", "instag_tags"), "b": NORMAL}
     assert report(both, column="instag_tags", mixed=True).taggers == ("one", "two")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from instag_hf.errors import InputError, RowError
 from instag_hf.prompts import Recipe, load_recipe, recipe_names
 from instag_hf.rows import ADDED, ERROR, NORMALIZED, TAGGER, TAGS, TURN_POLICIES, TURNS, Shape, find_shape, queries
-from instag_hf.rows.columns import TagColumn, class_names, label, read_tags
+from instag_hf.rows.columns import TagColumn, as_texts, class_names, count_taggers, label, read_tags
 
 if TYPE_CHECKING:
     import datasets
@@ -333,7 +333,7 @@ class _Reader:
     def _kind(self, batch: Mapping[str, _Column], length: int) -> np.ndarray:
         kind = np.full(length, UNKNOWN)
         if ERROR in batch:
-            errors = pc.fill_null(pa.array(batch[ERROR], pa.string()), "")
+            errors = pc.fill_null(as_texts(batch[ERROR]), "")
             failed = pc.not_equal(errors, "")
             names = [text.partition(":")[0] for text in errors.filter(failed).to_pylist()]
             kind[failed.to_numpy(zero_copy_only=False)] = [self.kinds.setdefault(n, len(self.kinds)) for n in names]
@@ -363,8 +363,7 @@ class _Reader:
         """Find what bound the queries had: as asked, else that of the one recipe that the taggers name."""
         taggers: Counter[str] = Counter()
         for batch in _batches(data, [TAGGER]) if TAGGER in names else ():
-            counted = pa.array(batch[TAGGER], pa.string()).value_counts().to_pylist()
-            taggers.update({str(item["values"]): item["counts"] for item in counted})
+            taggers.update(count_taggers(batch[TAGGER]))
         self.taggers += taggers
         if self.asked.recipe is not None:
             return load_recipe(self.asked.recipe) if isinstance(self.asked.recipe, str) else self.asked.recipe
