@@ -91,7 +91,7 @@ def load_recipe(name: str) -> Recipe:
     r"""Load a recipe by its name, or a user's own by the path of its TOML file.
 
     Raises:
-        InputError: There is no such recipe, or the file is not a recipe.
+        InputError: There is no such recipe, the file is not a recipe, or it asks otherwise than ours of its name.
 
     Example:
         >>> load_recipe("embedded").ask("Hi")
@@ -105,7 +105,13 @@ def load_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {name}: expected TOML, found {error}.") from error
     fields.pop("self_test", None)
-    return read_recipe(path.stem, fields)
+    recipe = read_recipe(path.stem, fields)
+    if name.endswith(".toml") and path.stem in recipe_names() and load_recipe(path.stem).sha256 != recipe.sha256:
+        raise InputError(
+            f"recipe {name}: expected a name of its own, found that of our recipe {path.stem}, which asks otherwise. "
+            "Rename the file, for rows carry the name, and a report would count by ours."
+        )
+    return recipe
 
 
 def read_recipe(name: str, fields: dict[str, Any]) -> Recipe:
