@@ -382,6 +382,15 @@ def test_edits_return_another_and_leave_the_first(normalizer):
     assert len({before, merged.id, apart.id}) == 3
 
 
+def test_a_canonical_tag_that_an_edit_named_is_known(tmp_path):
+    normalizer = TagNormalizer.fit(ROWS, min_count=10, steps=PLAIN)
+    review = normalizer.review(tmp_path / "review.csv")
+    review.write_text(review.read_text().replace("c#,20,c#", "c#,20,c sharp"))
+    for edited in (normalizer.rename("c#", to="c sharp"), normalizer.apply_review(review)):
+        assert edited.normalize({"instag_tags": ["c sharp", "c#"]})["instag_normalized"] == ["c sharp"]
+        assert edited.fates([["c sharp"]])["known"] == 1
+
+
 def test_recount_counts_rows_that_have_both_once(normalizer):
     merged = normalizer.merge("python", into="for loop")
     assert merged.vocabulary["for loop"] == 60 + 42  # rows are not at hand

@@ -17,7 +17,8 @@ FATES = ("known", "filtered", "spelling", "meaning", "kept", "dropped")
 class Resolver:
     """From a raw tag to its canonical one and to how it was found; each tag is looked up once.
 
-    A tag that the fit saw is what the fit made of it. Another is that of a tag which it only spells differently, else
+    A tag that the fit saw is what the fit made of it, and a canonical one, which an edit may have named, is itself.
+    Another is that of a tag which it only spells differently, else
     the nearest canonical tag within `max_distance` from which nothing keeps it apart, else it is kept or dropped.
     """
 
@@ -26,7 +27,8 @@ class Resolver:
         self._artefact = artefact
         self._settings = artefact.settings
         self._embedder = embedder
-        self.found: dict[str, tuple[str | None, str]] = {
+        self.found: dict[str, tuple[str | None, str]] = {tag: (tag, "known") for tag in artefact.vocabulary}
+        self.found |= {
             entry.tag: (entry.canonical, "filtered" if entry.canonical is None else "known")
             for entry in artefact.entries
         }
