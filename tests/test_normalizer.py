@@ -483,7 +483,18 @@ def test_a_function_embeds_too_but_is_not_saved(tmp_path):
     data = tagged(rows)
     assert data.map(made.normalize, num_proc=2)["instag_normalized"][:] == [["blue cars"]] * 40
     again = TagNormalizer.from_pretrained(made.save_pretrained(tmp_path))
-    assert again.normalize({"instag_tags": ["red apples", "old boots"]})["instag_normalized"] == ["blue cars"]
+    assert again.normalize({"instag_tags": ["red apples", "Blue-Cars"]})["instag_normalized"] == ["blue cars"]
+    for look in (lambda tags: again.normalize({"instag_tags": tags}), lambda tags: again.fates([tags])):
+        with pytest.raises(InputError) as caught:
+            look(["red apples", "old boots"])
+        assert str(caught.value) == (
+            "normalizer: expected embedder=, for it was fitted with the function "
+            "test_a_function_embeds_too_but_is_not_saved.<locals>.on_a_line, which is not saved, and the fit did not see "
+            "the tag 'old boots'. Give it to TagNormalizer.from_pretrained."
+        )
+    whole = TagNormalizer.from_pretrained(tmp_path, embedder=on_a_line)
+    assert whole.normalize({"instag_tags": ["old boots"]}) == made.normalize({"instag_tags": ["old boots"]})
+    assert whole.fates([["old boots"]])["meaning"] == 1
 
 
 def test_streams_are_fitted_and_normalized(normalizer):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from instag_hf.embeddings import Embedder, embed
+from instag_hf.errors import InputError
 from instag_hf.normalizer.artefact import Artefact
 from instag_hf.normalizer.sense import judge
 from instag_hf.normalizer.spelling import Spelled, differ, speller, tidy
@@ -36,7 +37,11 @@ class Resolver:
         self._vectors: np.ndarray | None = None
 
     def look_up(self, tags: Iterable[str]) -> Mapping[str, tuple[str | None, str]]:
-        """Resolve tags, new ones together, and return all that is known."""
+        """Resolve tags, new ones together, and return all that is known.
+
+        Raises:
+            InputError: A tag needs the function that embedded those of the fit, which is not at hand.
+        """
         new = [tag for tag in dict.fromkeys(tags) if tag not in self.found]
         if new:
             self.found.update(self._by_spelling(new))
@@ -74,7 +79,11 @@ class Resolver:
 
     def _by_meaning(self, tags: list[str]) -> dict[str, tuple[str | None, str]]:
         if self._embedder is None:
-            return {}
+            raise InputError(
+                f"normalizer: expected embedder=, for it was fitted with the function {self._settings.weights}, which "
+                f"is not saved, and the fit did not see the tag {tags[0][:80]!r}. "
+                "Give it to TagNormalizer.from_pretrained."
+            )
         names = list(self._artefact.vocabulary)
         if self._vectors is None:
             self._vectors = embed(names, self._embedder)
