@@ -94,6 +94,12 @@ def test_a_named_column_is_read_alone():
         pytest.param(
             {"messages": [{"role": "assistant", "content": "A"}]}, '"messages" has no user turn with text', id="no user"
         ),
+        *(
+            pytest.param(
+                {"messages": text}, '"messages": expected a list of turns, found text that is no list', id=text
+            )
+            for text in ("{{1}}", "[{[]: 1}]")  # what Python cannot hash raises TypeError
+        ),
         pytest.param(
             {"messages": "not json"},
             '"messages": expected a list of turns, found text that is no list',

@@ -197,7 +197,7 @@ def stored_as_text(value: str, name: str) -> list[Any]:
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
         if isinstance(found, list):
             return found
