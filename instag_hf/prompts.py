@@ -161,14 +161,18 @@ def _message(name: str, message: object) -> Message:
 def _check_types(name: str, fields: dict[str, Any]) -> None:
     for key, value in {"format": None, **fields}.items():
         if key in {"stop", "markers", "models"}:
+            called = "a list of texts, none of them empty"
             fits = isinstance(value, list) and all(isinstance(item, str) and item for item in value)
         elif key in {"max_tokens", "max_query_bytes"}:
-            fits = isinstance(value, int) and value > 0
+            called = "a whole number above 0"
+            fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
         else:
+            called = "a text"
             fits = isinstance(value, str) or (key == "prompt" and isinstance(value, tuple))
         if not fits:
             raise InputError(
-                f"recipe {name}: {key} does not fit, found {value!r}. Compare the recipes in {RECIPES.name}/."
+                f"recipe {name}: expected {key} to be {called}, found {value!r}. "
+                f"Compare the recipes in {RECIPES.name}/."
             )
 
 

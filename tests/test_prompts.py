@@ -112,9 +112,21 @@ def test_own_recipe_is_not_called_as_one_of_ours(tmp_path):
         ),
         pytest.param('format = "json"\nprompt = "{query}"\nmax_token = 3', "found also ['max_token']", id="misspelt"),
         pytest.param(
-            'format = "json"\nprompt = "{query}"\nmax_tokens = "3"', "max_tokens does not fit, found '3'", id="type"
+            'format = "json"\nprompt = "{query}"\nmax_tokens = "3"',
+            "max_tokens to be a whole number above 0, found '3'",
+            id="type",
         ),
-        pytest.param('prompt = "{query}"', "format does not fit, found None", id="no format"),
+        pytest.param(
+            'format = "json"\nprompt = "{query}"\nmax_tokens = true',
+            "max_tokens to be a whole number above 0, found True",
+            id="truth",
+        ),
+        pytest.param(
+            'format = "json"\nprompt = "{query}"\nstop = "###"',
+            "stop to be a list of texts, none of them empty, found '###'. Compare the recipes in recipes/.",
+            id="lone stop",
+        ),
+        pytest.param('prompt = "{query}"', "expected format to be a text, found None", id="no format"),
         pytest.param('format = "json"\n[[messages]]\nrole = "user"', 'with "role" and "content"', id="half a message"),
     ],
 )
