@@ -429,6 +429,13 @@ def test_a_review_that_cannot_be_written_is_told(normalizer, tmp_path):
         normalizer.review(tmp_path)
 
 
+def test_a_review_of_fewer_tags_than_none_is_refused(tmp_path):
+    normalizer = TagNormalizer.fit(ROWS, min_count=10, steps=PLAIN)
+    with pytest.raises(InputError, match=r"review: expected sample to be a number of tags from 0 on, found -1\."):
+        normalizer.review(tmp_path / "review.csv", sample=-1)
+    assert len(normalizer.review(tmp_path / "review.csv", sample=2).read_text().splitlines()) == 3
+
+
 def test_an_edited_review_is_applied(normalizer, tmp_path):
     path = normalizer.review(tmp_path / "review.csv")
     text = path.read_text()

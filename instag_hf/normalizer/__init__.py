@@ -329,7 +329,7 @@ class TagNormalizer:
             sample: Only this many of the tags that change, the most frequent ones; `None` writes all.
 
         Raises:
-            InputError: It cannot be written there.
+            InputError: It cannot be written there, or `sample` is below 0.
         """
         return reviewing.write(self._artefact, Path(path), sample)
 
