@@ -485,6 +485,13 @@ def test_errors_and_taggers_that_are_nothing_are_counted_as_such():
     assert report(mixed, mixed=True).taggers == ("(not told)", "one")
 
 
+def test_lists_are_compared_with_a_dataset_as_they_are():
+    found = report({"a": [["x"]], "b": NORMAL})
+    assert (found.column, found.recall["b"]["a"], found.parts["a"].tags) == ("instag_normalized", 0.0, 1)
+    raw = report({"a": [["x"]], "b": NORMAL.remove_columns("instag_normalized")})
+    assert (raw.column, list(raw.parts)) == ("instag_tags", ["a", "b"])
+
+
 def test_several_taggers_may_be_allowed():
     both = {"a": PLAIN.rename_column("tags", "instag_tags"), "b": NORMAL}
     assert report(both, column="instag_tags", mixed=True).taggers == ("one", "two")
@@ -514,6 +521,8 @@ def test_measurements_load_offline_and_have_the_same_numbers(lists, monkeypatch)
         "distribution": Counter(len(set(tags)) for tags in lists),
     }
     diversity = evaluate.load(instag.metric("tag_diversity")).compute(data=lists, vocabulary=["math", "law"])
+    with pytest.raises(InputError, match="expected a vocabulary of a list of tags, found the text 'law'"):
+        evaluate.load(instag.metric("tag_diversity")).compute(data=lists, vocabulary="law")
     assert diversity == {"diversity": 0.5 * any("math" in tags for tags in lists), "tags": len(set().union(*lists))}
 
 

@@ -128,10 +128,10 @@ def _counted_column(named: Mapping[str, Any], column: str | None) -> str:
     found = {name: set(_names(one)) for name, one in named.items() if hasattr(one, "column_names")}
     for known in (NORMALIZED, TAGS):
         having = [name for name, names in found.items() if known in names]
-        if having and len(having) == len(named):
+        if having and len(having) == len(found):  # lists of tags beside them are what they are
             return known
         if having and known == NORMALIZED:
-            lacking = [name for name in named if name not in having]
+            lacking = [name for name in found if name not in having]
             raise InputError(
                 f"report: expected tags of one kind to compare, found {NORMALIZED} in {having} and not in {lacking}. "
                 "Normalize all of them, or name the column with column=."
