@@ -91,8 +91,8 @@ class Summary:
         tags: Distinct tags.
         assignments: Tags of all rows, each once a row.
         coverage: Diversity: the share of the vocabulary that is in the tags, 0 to 1.
-        tags_per_query: Complexity: mean number of tags over all queries, as `instag_turns` has them; a row of which
-            that tells nothing has its counted tags if it is one query. `None` where it is several.
+        tags_per_query: Complexity: mean number of tags over all queries, as `instag_turns` has them; a row without
+            counts its own tags if it is one query. `None` where such a row is several.
         tags_per_row: Mean number of counted tags over rows.
         distribution: Rows by number of tags.
         spectrum: Tags by number of rows.

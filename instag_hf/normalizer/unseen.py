@@ -19,8 +19,8 @@ class Resolver:
     """From a raw tag to its canonical one and to how it was found; each tag is looked up once.
 
     A tag that the fit saw is what the fit made of it, and a canonical one, which an edit may have named, is itself.
-    Another is that of a tag which it only spells differently, else
-    the nearest canonical tag within `max_distance` from which nothing keeps it apart, else it is kept or dropped.
+    Another is that of a tag which it only spells differently, else the nearest canonical tag within `max_distance` from
+    which nothing keeps it apart, else it is kept or dropped.
     """
 
     def __init__(self, artefact: Artefact, embedder: str | Embedder | None) -> None:
