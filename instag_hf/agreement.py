@@ -83,7 +83,7 @@ def tag_f1(
         seed: Of the resampled queries.
 
     Raises:
-        InputError: The lists are empty or of different lengths, or an item is no list of texts.
+        InputError: The lists are empty or of different lengths, an item is no list of texts, or a source no text.
 
     Example:
         >>> tag_f1([["math"], ["python", "sorting"]], [["math"], ["python"]], embedder=None).exact.f1
@@ -99,6 +99,8 @@ def tag_f1(
     fuzzy = None if embedder is None else _fuzzy_counts(own, wanted, embedder, threshold)
     groups = defaultdict(list)
     for row, source in enumerate(sources or ()):
+        if not isinstance(source, str):
+            raise InputError(f"tag_f1: expected the name of a source for each query, found {source!r:.80} of {row}.")
         groups[source].append(row)
     return Agreement(
         queries=len(exact),

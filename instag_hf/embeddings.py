@@ -89,7 +89,13 @@ def packaged_minilm() -> Path | None:
 
 
 def _vectors(phrases: Sequence[str], embedder: Embedder) -> np.ndarray:
-    vectors = np.asarray(embedder(list(phrases)), dtype=np.float32)
+    found = embedder(list(phrases))
+    try:
+        vectors = np.asarray(found, dtype=np.float32)
+    except (TypeError, ValueError) as error:  # of several lengths, or no numbers
+        raise InputError(
+            f"embedder: expected {len(phrases)} vectors of numbers, all of one length, found {found!r:.80}: {error}"
+        ) from error
     if vectors.ndim != 2 or len(vectors) != len(phrases):
         raise InputError(f"embedder: expected {len(phrases)} vectors, found an array of shape {vectors.shape}.")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

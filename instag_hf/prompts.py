@@ -91,7 +91,7 @@ def load_recipe(name: str) -> Recipe:
     r"""Load a recipe by its name, or a user's own by the path of its TOML file.
 
     Raises:
-        InputError: There is no such recipe, or the file is not a recipe.
+        InputError: There is no such recipe, the file is not a recipe, or it asks otherwise than ours of its name.
 
     Example:
         >>> load_recipe("embedded").ask("Hi")
@@ -105,7 +105,13 @@ def load_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {name}: expected TOML, found {error}.") from error
     fields.pop("self_test", None)
-    return read_recipe(path.stem, fields)
+    recipe = read_recipe(path.stem, fields)
+    if name.endswith(".toml") and path.stem in recipe_names() and load_recipe(path.stem).sha256 != recipe.sha256:
+        raise InputError(
+            f"recipe {name}: expected a name of its own, found that of our recipe {path.stem}, which asks otherwise. "
+            "Rename the file, for rows carry the name, and a report would count by ours."
+        )
+    return recipe
 
 
 def read_recipe(name: str, fields: dict[str, Any]) -> Recipe:
@@ -155,14 +161,18 @@ def _message(name: str, message: object) -> Message:
 def _check_types(name: str, fields: dict[str, Any]) -> None:
     for key, value in {"format": None, **fields}.items():
         if key in {"stop", "markers", "models"}:
+            called = "a list of texts, none of them empty"
             fits = isinstance(value, list) and all(isinstance(item, str) and item for item in value)
         elif key in {"max_tokens", "max_query_bytes"}:
-            fits = isinstance(value, int) and value > 0
+            called = "a whole number above 0"
+            fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
         else:
+            called = "a text"
             fits = isinstance(value, str) or (key == "prompt" and isinstance(value, tuple))
         if not fits:
             raise InputError(
-                f"recipe {name}: {key} does not fit, found {value!r}. Compare the recipes in {RECIPES.name}/."
+                f"recipe {name}: expected {key} to be {called}, found {value!r}. "
+                f"Compare the recipes in {RECIPES.name}/."
             )
 
 

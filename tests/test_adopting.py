@@ -6,7 +6,7 @@ import pytest
 
 import instag_hf as instag
 from instag_hf.errors import InputError
-from instag_hf.rows import ERROR, TAGGER, TAGS
+from instag_hf.rows import ADDED, ERROR, NORMALIZED, TAGGER, TAGS
 from instag_hf.rows.columns import read_tags
 
 
@@ -71,6 +71,29 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="already has the columns"):
         instag.adopt_tags(again, "tags", tagger="them")
     assert instag.adopt_tags(again, "tags", tagger="others", overwrite=True)[TAGGER][:] == ["others"]
+
+
+def test_nothing_of_the_old_tags_stays_when_overwriting():
+    from datasets import Dataset
+
+    old = {TAGS: ["x"], "instag_explanations": [""], "instag_turns": [1], ERROR: "", TAGGER: "old", NORMALIZED: ["x"]}
+    tagged = Dataset.from_list([{"instruction": "Hi", "gold": ["p", "q"], **old}])
+    found = instag.adopt_tags(tagged, "gold", tagger="people", overwrite=True)
+    assert found.column_names == ["instruction", "gold", TAGS, ERROR, TAGGER]
+    assert instag.report(found).total.tags_per_query == 2
+    for left in ("instag_turns", "instag_explanations", NORMALIZED):
+        with pytest.raises(InputError, match=rf"already has the columns \['{left}'\]"):
+            instag.adopt_tags(tagged.select_columns(["gold", left]), "gold", tagger="people")
+
+
+def test_the_column_that_is_read_may_be_one_of_ours_and_stays():
+    tagged = adopted([["a"], []], "tags").rename_column("tags", NORMALIZED)
+    plain = tagged.remove_columns([TAGS, ERROR, TAGGER])
+    for rows in (tagged, plain):
+        found = instag.adopt_tags(rows, NORMALIZED, tagger="others", overwrite=rows is tagged)
+        assert (found[TAGS][:], found[NORMALIZED][:], found[TAGGER][0]) == ([["a"], []], [["a"], []], "others")
+    again = instag.adopt_tags(tagged, TAGS, tagger="others", overwrite=True)
+    assert (again[TAGS][:], set(again.column_names) & {*ADDED, NORMALIZED}) == ([["a"], []], {TAGS, ERROR, TAGGER})
 
 
 def test_the_public_rows_of_mig_are_adopted(shared_data):

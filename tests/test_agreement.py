@@ -86,6 +86,7 @@ def test_the_interval_holds_the_score_and_is_the_same_each_time():
         (["math"], [["math"]], None),
         ([["math"]], [None], None),
         ([["math"]], [["math", None]], None),
+        ([["math"], ["law"]], [["math"], ["law"]], ["x", None]),
     ],
 )
 def test_what_does_not_fit_is_refused(own, gold, sources):

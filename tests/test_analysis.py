@@ -8,7 +8,7 @@ from statistics import mean, median
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List, Value, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ import instag_hf as instag
 from instag_hf import InputError
 from instag_hf.analysis import Vocabulary, counting, report
 from instag_hf.analysis.counting import count_pairs, expected_tags, most_frequent_pairs, rank_correlation
-from instag_hf.normalizer import FunnelStep
+from instag_hf.normalizer import FunnelStep, TagNormalizer
 from instag_hf.prompts import load_recipe
 from instag_hf.rows import queries
 from instag_hf.rows.columns import read_tags
@@ -252,6 +252,27 @@ def test_a_query_that_cannot_be_read_counts_but_has_no_length():
     assert (found.lengths.queries, found.lengths.mean, found.lengths.correlation) == (2, 4.0, pytest.approx(-1.0))
 
 
+def test_rows_of_adopted_tags_tell_no_turns_and_count_by_their_text():
+    tagged = Dataset.from_list([{"query": "a", "instag_tags": ["x"], "instag_turns": [3], "instag_error": ""}])
+    plain = Dataset.from_list([{"query": text, "gold": gold} for text, gold in (("bc", ["y", "z"]), ("d", []))])
+    adopted = instag.adopt_tags(plain, "gold", tagger="people").remove_columns(["gold", "instag_tagger"])
+    both = concatenate_datasets([tagged, adopted])
+    assert both["instag_turns"][:] == [[3], None, None]
+    for data in (both, both.to_iterable_dataset()):
+        found = report(data).total
+        assert (found.queries, found.tags_per_query, found.lengths.mean, found.unread) == (2, 2.5, 1.5, 0)
+        blind = report(data.remove_columns("query")).total
+        assert (blind.rows, blind.tags, blind.queries, blind.tags_per_query) == (3, 3, None, None)
+    failed = both.select([0, 2]).remove_columns("query")  # what failed has no queries to tell
+    assert report(failed).total.tags_per_query == 3
+    assert report(both.select([1]).add_column("n", [1])).total.tags_per_query == 2
+    nothing = Dataset.from_dict({"query": ["a"], "instag_tags": [["x"]], "instag_turns": [None]})
+    assert report(nothing).total.tags_per_query == 1
+    talk = [{"messages": conversation(["a", "b"]), "instag_tags": ["x"], "instag_turns": None}]
+    assert report(Dataset.from_list(talk)).total.queries == 2
+    assert report(Dataset.from_list(talk)).total.tags_per_query is None
+
+
 def test_batches_join_seamlessly(monkeypatch):
     rows = [
         {
@@ -438,6 +459,39 @@ def test_what_cannot_be_counted_is_refused(call, message):
         call()
 
 
+def test_raw_tags_are_measured_by_a_normalizer_only_when_named():
+    raw = Dataset.from_dict({"instag_tags": [["Sorts", "Python"]] * 20 + [["sorted", "PYTHON"]] * 5})
+    normalizer = TagNormalizer.fit(raw, steps=("frequency", "spelling"), min_count=5)
+    with pytest.raises(InputError) as caught:
+        report(raw, normalizer=normalizer)
+    assert str(caught.value) == (
+        'report: expected a column "instag_normalized", for the normalizer\'s vocabulary is of canonical tags, found '
+        '"instag_tags". Run ds.map(normalizer.normalize, batched=True) (instag normalize --vocabulary), or name the '
+        "column with column=."
+    )
+    assert report(raw, normalizer=normalizer, column="instag_tags").total.coverage < 1
+    assert report(raw.map(normalizer.normalize), normalizer=normalizer).total.coverage == 1
+    assert report([["sort"]], normalizer=normalizer).column == "instag_tags"  # lists are what they are
+    assert report(raw, normalizer=Vocabulary({"Sorts": 1})).total.coverage == 1
+
+
+def test_errors_and_taggers_that_are_nothing_are_counted_as_such():
+    data = Dataset.from_dict({"instag_tags": [["a"], ["b"]], "instag_error": [None] * 2, "instag_tagger": [None] * 2})
+    for each in (data, data.to_iterable_dataset()):
+        assert (report(each).total.failures, report(each).taggers) == ({}, ("(not told)",))
+    mixed = Dataset.from_dict({"instag_tags": [["a"], ["b"]], "instag_tagger": ["one", None]})
+    with pytest.raises(InputError, match=r"found one \(1 rows\), \(not told\) \(1 rows\)"):
+        report(mixed)
+    assert report(mixed, mixed=True).taggers == ("(not told)", "one")
+
+
+def test_lists_are_compared_with_a_dataset_as_they_are():
+    found = report({"a": [["x"]], "b": NORMAL})
+    assert (found.column, found.recall["b"]["a"], found.parts["a"].tags) == ("instag_normalized", 0.0, 1)
+    raw = report({"a": [["x"]], "b": NORMAL.remove_columns("instag_normalized")})
+    assert (raw.column, list(raw.parts)) == ("instag_tags", ["a", "b"])
+
+
 def test_several_taggers_may_be_allowed():
     both = {"a": PLAIN.rename_column("tags", "instag_tags"), "b": NORMAL}
     assert report(both, column="instag_tags", mixed=True).taggers == ("one", "two")
@@ -467,6 +521,8 @@ def test_measurements_load_offline_and_have_the_same_numbers(lists, monkeypatch)
         "distribution": Counter(len(set(tags)) for tags in lists),
     }
     diversity = evaluate.load(instag.metric("tag_diversity")).compute(data=lists, vocabulary=["math", "law"])
+    with pytest.raises(InputError, match="expected a vocabulary of a list of tags, found the text 'law'"):
+        evaluate.load(instag.metric("tag_diversity")).compute(data=lists, vocabulary="law")
     assert diversity == {"diversity": 0.5 * any("math" in tags for tags in lists), "tags": len(set().union(*lists))}
 
 

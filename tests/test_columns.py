@@ -71,6 +71,17 @@ def test_several_taggers_are_refused_unless_allowed():
     assert len(read_tags(data, mixed=True)) == 3
 
 
+def test_errors_and_taggers_that_are_nothing_are_no_failure_and_not_told():
+    nothing = Dataset.from_dict(
+        {"instag_tags": [["a"], ["b"]], "instag_error": [None] * 2, "instag_tagger": [None] * 2}
+    )
+    for data in (nothing, nothing.to_iterable_dataset()):
+        assert (list(read_tags(data)), read_tags(data).failed) == ([["a"], ["b"]], {})
+    data = Dataset.from_dict({"instag_tags": [["a"]] * 3, "instag_tagger": ["one", None, ""]})
+    with pytest.raises(InputError, match=r"expected rows of one tagger, found \(not told\) \(2 rows\), one \(1 rows\)"):
+        read_tags(data)
+
+
 def test_a_column_of_nothing_reads_as_rows_without_tags():
     assert list(read_tags(Dataset.from_dict({"instag_tags": [[], []]}))) == [[], []]
     assert list(read_tags(Dataset.from_dict({"instag_tags": [None, ["a"]]}))) == [[], ["a"]]

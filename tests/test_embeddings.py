@@ -56,6 +56,11 @@ def test_a_store_of_vectors_that_cannot_be_used_is_named(clean_home, monkeypatch
 def test_a_function_is_an_embedder_and_its_mistakes_are_named():
     found = embed(["a", "bb"], lambda texts: [[len(text), 0] for text in texts])
     np.testing.assert_array_equal(found, [[1, 0], [1, 0]])
+    for wrong, told in (([[1, 2], [1]], r"\[\[1, 2\], \[1\]\]"), (["a", "b"], r"\['a', 'b'\]")):
+        with pytest.raises(
+            InputError, match=f"embedder: expected 2 vectors of numbers, all of one length, found {told}"
+        ):
+            embed(["a", "bb"], lambda texts, wrong=wrong: wrong)
     with pytest.raises(InputError, match="expected 2 vectors, found an array of shape"):
         embed(["a", "bb"], lambda texts: [[1, 0]])
     with pytest.raises(InputError, match="not zero, found another for 'bb'"):

@@ -382,6 +382,15 @@ def test_edits_return_another_and_leave_the_first(normalizer):
     assert len({before, merged.id, apart.id}) == 3
 
 
+def test_a_canonical_tag_that_an_edit_named_is_known(tmp_path):
+    normalizer = TagNormalizer.fit(ROWS, min_count=10, steps=PLAIN)
+    review = normalizer.review(tmp_path / "review.csv")
+    review.write_text(review.read_text().replace("c#,20,c#", "c#,20,c sharp"))
+    for edited in (normalizer.rename("c#", to="c sharp"), normalizer.apply_review(review)):
+        assert edited.normalize({"instag_tags": ["c sharp", "c#"]})["instag_normalized"] == ["c sharp"]
+        assert edited.fates([["c sharp"]])["known"] == 1
+
+
 def test_recount_counts_rows_that_have_both_once(normalizer):
     merged = normalizer.merge("python", into="for loop")
     assert merged.vocabulary["for loop"] == 60 + 42  # rows are not at hand
@@ -418,6 +427,13 @@ def test_an_untouched_review_keeps_the_spaces_of_raw_tags(tmp_path):
 def test_a_review_that_cannot_be_written_is_told(normalizer, tmp_path):
     with pytest.raises(InputError, match=r"review: could not write .*\. Choose another place\."):
         normalizer.review(tmp_path)
+
+
+def test_a_review_of_fewer_tags_than_none_is_refused(tmp_path):
+    normalizer = TagNormalizer.fit(ROWS, min_count=10, steps=PLAIN)
+    with pytest.raises(InputError, match=r"review: expected sample to be a number of tags from 0 on, found -1\."):
+        normalizer.review(tmp_path / "review.csv", sample=-1)
+    assert len(normalizer.review(tmp_path / "review.csv", sample=2).read_text().splitlines()) == 3
 
 
 def test_an_edited_review_is_applied(normalizer, tmp_path):
@@ -474,7 +490,18 @@ def test_a_function_embeds_too_but_is_not_saved(tmp_path):
     data = tagged(rows)
     assert data.map(made.normalize, num_proc=2)["instag_normalized"][:] == [["blue cars"]] * 40
     again = TagNormalizer.from_pretrained(made.save_pretrained(tmp_path))
-    assert again.normalize({"instag_tags": ["red apples", "old boots"]})["instag_normalized"] == ["blue cars"]
+    assert again.normalize({"instag_tags": ["red apples", "Blue-Cars"]})["instag_normalized"] == ["blue cars"]
+    for look in (lambda tags: again.normalize({"instag_tags": tags}), lambda tags: again.fates([tags])):
+        with pytest.raises(InputError) as caught:
+            look(["red apples", "old boots"])
+        assert str(caught.value) == (
+            "normalizer: expected embedder=, for it was fitted with the function "
+            "test_a_function_embeds_too_but_is_not_saved.<locals>.on_a_line, which is not saved, and the fit did not see "
+            "the tag 'old boots'. Give it to TagNormalizer.from_pretrained."
+        )
+    whole = TagNormalizer.from_pretrained(tmp_path, embedder=on_a_line)
+    assert whole.normalize({"instag_tags": ["old boots"]}) == made.normalize({"instag_tags": ["old boots"]})
+    assert whole.fates([["old boots"]])["meaning"] == 1
 
 
 def test_streams_are_fitted_and_normalized(normalizer):

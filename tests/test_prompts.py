@@ -83,6 +83,20 @@ def test_own_recipe_from_a_file(tmp_path):
     assert load_recipe(str(path)).sha256 != recipe.sha256
 
 
+def test_own_recipe_is_not_called_as_one_of_ours(tmp_path):
+    path = tmp_path / "open.toml"
+    ours = (RECIPES / "open.toml").read_text()
+    path.write_text(ours)
+    assert load_recipe(str(path)) == load_recipe("open")
+    path.write_text(ours.replace("max_query_bytes = 8000", "max_query_bytes = 100"))
+    with pytest.raises(InputError) as caught:
+        load_recipe(str(path))
+    assert str(caught.value) == (
+        f"recipe {path}: expected a name of its own, found that of our recipe open, which asks otherwise. "
+        "Rename the file, for rows carry the name, and a report would count by ours."
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -98,9 +112,21 @@ def test_own_recipe_from_a_file(tmp_path):
         ),
         pytest.param('format = "json"\nprompt = "{query}"\nmax_token = 3', "found also ['max_token']", id="misspelt"),
         pytest.param(
-            'format = "json"\nprompt = "{query}"\nmax_tokens = "3"', "max_tokens does not fit, found '3'", id="type"
+            'format = "json"\nprompt = "{query}"\nmax_tokens = "3"',
+            "max_tokens to be a whole number above 0, found '3'",
+            id="type",
         ),
-        pytest.param('prompt = "{query}"', "format does not fit, found None", id="no format"),
+        pytest.param(
+            'format = "json"\nprompt = "{query}"\nmax_tokens = true',
+            "max_tokens to be a whole number above 0, found True",
+            id="truth",
+        ),
+        pytest.param(
+            'format = "json"\nprompt = "{query}"\nstop = "###"',
+            "stop to be a list of texts, none of them empty, found '###'. Compare the recipes in recipes/.",
+            id="lone stop",
+        ),
+        pytest.param('prompt = "{query}"', "expected format to be a text, found None", id="no format"),
         pytest.param('format = "json"\n[[messages]]\nrole = "user"', 'with "role" and "content"', id="half a message"),
     ],
 )

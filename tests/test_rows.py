@@ -94,6 +94,12 @@ def test_a_named_column_is_read_alone():
         pytest.param(
             {"messages": [{"role": "assistant", "content": "A"}]}, '"messages" has no user turn with text', id="no user"
         ),
+        *(
+            pytest.param(
+                {"messages": text}, '"messages": expected a list of turns, found text that is no list', id=text
+            )
+            for text in ("{{1}}", "[{[]: 1}]")  # what Python cannot hash raises TypeError
+        ),
         pytest.param(
             {"messages": "not json"},
             '"messages": expected a list of turns, found text that is no list',
@@ -151,6 +157,17 @@ def test_our_columns_are_not_overwritten_unasked():
         check_columns(["query", "instag_tags"])
     assert check_columns(["query", "instag_tags"], overwrite=True).column == "query"
     assert all(name.startswith("instag_") for name in ADDED)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_canonical_tags_of_old_tags_are_refused_also_when_overwriting(overwrite):
+    with pytest.raises(InputError) as caught:
+        check_columns(["query", "instag_normalized"], overwrite=overwrite)
+    assert str(caught.value) == (
+        "tag: the dataset already has the column instag_normalized, which belongs to its old tags. "
+        "Remove it with ds.remove_columns (--overwrite does)."
+    )
+    assert check_columns(["instag_normalized"], column="instag_normalized").column == "instag_normalized"
 
 
 @pytest.mark.parametrize(

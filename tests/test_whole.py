@@ -108,6 +108,22 @@ def test_a_folder_is_replaced_only_when_allowed_and_asks_nothing_twice(server, s
     assert server.counts().requests == asked
 
 
+def test_a_pool_is_tagged_anew_without_its_old_canonical_tags(server, source, tmp_path):
+    old = pipeline.run(Plan(source=source, normalizer=QUICK, n=5), tmp_path / "old", charts=False)
+    pool = str(old.folder / "tagged.parquet")
+    with pytest.raises(InputError, match="already has the columns"):
+        pipeline.run(Plan(source=pool, normalizer=QUICK, n=5), tmp_path / "new", charts=False)
+    tagger = Tagger(overwrite=True)
+    new = pipeline.run(Plan(source=pool, normalizer=QUICK, n=5, tagger=tagger), tmp_path / "new", charts=False)
+    assert new.pool.to_list() == old.pool.to_list()
+    again = pipeline.tag(old.pool, tagger)
+    assert again.column_names == [name for name in old.pool.column_names if name != "instag_normalized"]
+    with pytest.raises(InputError, match="belongs to its old tags"):
+        old.pool.map(tagger.tag)
+    score = pipeline.evaluate(old.pool, Tagger(), gold="instag_normalized", embedder=None)
+    assert score["agreement"]["queries"] == len(old.pool)
+
+
 def test_what_was_published_is_made_again_with_seed_caps_and_settings(server, local_hub, tmp_path):
     name = on_hub(local_hub, "me/rerun-source")
     plan = Plan(

@@ -14,7 +14,7 @@ import numpy as np
 from instag_hf.analysis.counting import expected_tags, most_frequent_pairs, rank_correlation
 from instag_hf.analysis.reading import UNKNOWN, Asked, Rows, read_rows
 from instag_hf.errors import InputError
-from instag_hf.normalizer import FunnelStep
+from instag_hf.normalizer import FunnelStep, TagNormalizer
 from instag_hf.prompts import Recipe
 from instag_hf.rows.columns import TagColumn
 
@@ -91,8 +91,8 @@ class Summary:
         tags: Distinct tags.
         assignments: Tags of all rows, each once a row.
         coverage: Diversity: the share of the vocabulary that is in the tags, 0 to 1.
-        tags_per_query: Complexity: mean number of tags over all queries, as `instag_turns` has them; without that
-            column of the counted tags where each row is one query, else `None`.
+        tags_per_query: Complexity: mean number of tags over all queries, as `instag_turns` has them; a row without
+            counts its own tags if it is one query. `None` where such a row is several.
         tags_per_row: Mean number of counted tags over rows.
         distribution: Rows by number of tags.
         spectrum: Tags by number of rows.
@@ -213,7 +213,8 @@ def report(
         shown: How many top tags, rare tags and pairs to keep.
 
     Raises:
-        InputError: A column is missing or of the wrong type, or rows of several taggers are mixed.
+        InputError: A column is missing or of the wrong type, rows of several taggers are mixed, or raw tags would be
+            measured by a `TagNormalizer` without `column`.
 
     Example:
         >>> found = report([["math", "sums"], ["math"]])
@@ -222,7 +223,8 @@ def report(
     """
     if shown < 0:
         raise InputError(f"report: expected shown of 0 or more, found {shown}.")
-    asked = Asked(column=column, by=by, query=query, turns=turns, recipe=recipe, mixed=mixed)
+    canonical = isinstance(normalizer, TagNormalizer)
+    asked = Asked(column=column, by=by, query=query, turns=turns, recipe=recipe, mixed=mixed, normalized=canonical)
     rows = read_rows(data, asked)
     names = rows.tags.names
     known = dict.fromkeys(names, 0) if normalizer is None else normalizer.vocabulary

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from instag_hf.errors import InputError, RowError
 from instag_hf.prompts import Recipe, load_recipe, recipe_names
 from instag_hf.rows import ADDED, ERROR, NORMALIZED, TAGGER, TAGS, TURN_POLICIES, TURNS, Shape, find_shape, queries
-from instag_hf.rows.columns import TagColumn, class_names, label, read_tags
+from instag_hf.rows.columns import TagColumn, as_texts, class_names, count_taggers, label, read_tags
 
 if TYPE_CHECKING:
     import datasets
@@ -32,7 +32,7 @@ _Column: TypeAlias = pa.Array | list[Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """How datasets are to be read; the arguments of `report` of the same names."""
+    """How datasets are to be read: the arguments of `report` of the same names, and whether raw tags will not do."""
 
     column: str | None = None
     by: str | None = None
@@ -40,6 +40,7 @@ class Asked:
     turns: str = "all"
     recipe: Recipe | str | None = None
     mixed: bool = False
+    normalized: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,6 +95,12 @@ def read_rows(data: "Tagged | Mapping[str, Any]", asked: Asked) -> Rows:
             f'report: expected one dataset with by="{asked.by}", found {len(named)}. Join them, or name one.'
         )
     column = _counted_column(named, asked.column)
+    if asked.normalized and asked.column is None and column == TAGS and any(map(_names, named.values())):
+        raise InputError(
+            f'report: expected a column "{NORMALIZED}", for the normalizer\'s vocabulary is of canonical tags, found '
+            f'"{TAGS}". Run ds.map(normalizer.normalize, batched=True) (instag normalize --vocabulary), or name the '
+            "column with column=."
+        )
     reader = _Reader(asked, column, list(named) if several else [])
     columns = [read_tags(one, column, mixed=True) for one in named.values()]
     for (name, one), tags in zip(named.items(), columns, strict=True):
@@ -121,10 +128,10 @@ def _counted_column(named: Mapping[str, Any], column: str | None) -> str:
     found = {name: set(_names(one)) for name, one in named.items() if hasattr(one, "column_names")}
     for known in (NORMALIZED, TAGS):
         having = [name for name, names in found.items() if known in names]
-        if having and len(having) == len(named):
+        if having and len(having) == len(found):  # lists of tags beside them are what they are
             return known
         if having and known == NORMALIZED:
-            lacking = [name for name in named if name not in having]
+            lacking = [name for name in found if name not in having]
             raise InputError(
                 f"report: expected tags of one kind to compare, found {NORMALIZED} in {having} and not in {lacking}. "
                 "Normalize all of them, or name the column with column=."
@@ -283,16 +290,15 @@ class _Reader:
         fine = kind == UNKNOWN
         self._add("kind", kind)
         text = None if shape is None else self._text(batch, shape, recipe)
-        turns = _turns(batch[TURNS]) if TURNS in batch else None
-        if turns is not None:
-            counts, tags = turns
-            self._check(counts, text, fine)
-        elif text is not None:
-            counts = text.counts
-            tags = np.where(counts == 1, lengths, UNKNOWN).repeat(counts)
+        told, counts, tags = _turns(batch.get(TURNS), len(lengths))
+        if text is None:
+            self.counted &= bool((told | ~fine).all())
         else:
-            self._add("unread", np.zeros(len(lengths), bool))
-            return
+            self._check(counts, text, fine & told)
+            counts = np.where(told, counts, text.counts)
+            single = np.where(~told & (text.counts == 1), lengths, UNKNOWN).repeat(counts)
+            single[told.repeat(counts)] = tags
+            tags = single
         kept = fine.repeat(counts)
         rows = np.arange(self.rows, self.rows + len(lengths)).repeat(counts)
         self._add("query_row", rows[kept])
@@ -311,10 +317,8 @@ class _Reader:
         self._add("query_chars", chars)
         self._add("query_cut", cut)
 
-    def _check(self, counts: np.ndarray, text: _Text | None, fine: np.ndarray) -> None:
-        if text is None:
-            return
-        wrong = np.flatnonzero(fine & (text.counts > 0) & (text.counts != counts))
+    def _check(self, counts: np.ndarray, text: _Text, told: np.ndarray) -> None:
+        wrong = np.flatnonzero(told & (text.counts > 0) & (text.counts != counts))
         if len(wrong):
             raise InputError(
                 f'report: row {self.rows + wrong[0]}: expected {counts[wrong[0]]} queries as in "{TURNS}", found '
@@ -329,7 +333,7 @@ class _Reader:
     def _kind(self, batch: Mapping[str, _Column], length: int) -> np.ndarray:
         kind = np.full(length, UNKNOWN)
         if ERROR in batch:
-            errors = pc.fill_null(pa.array(batch[ERROR], pa.string()), "")
+            errors = pc.fill_null(as_texts(batch[ERROR]), "")
             failed = pc.not_equal(errors, "")
             names = [text.partition(":")[0] for text in errors.filter(failed).to_pylist()]
             kind[failed.to_numpy(zero_copy_only=False)] = [self.kinds.setdefault(n, len(self.kinds)) for n in names]
@@ -359,8 +363,7 @@ class _Reader:
         """Find what bound the queries had: as asked, else that of the one recipe that the taggers name."""
         taggers: Counter[str] = Counter()
         for batch in _batches(data, [TAGGER]) if TAGGER in names else ():
-            counted = pa.array(batch[TAGGER], pa.string()).value_counts().to_pylist()
-            taggers.update({str(item["values"]): item["counts"] for item in counted})
+            taggers.update(count_taggers(batch[TAGGER]))
         self.taggers += taggers
         if self.asked.recipe is not None:
             return load_recipe(self.asked.recipe) if isinstance(self.asked.recipe, str) else self.asked.recipe
@@ -392,14 +395,18 @@ class _Reader:
         )
 
 
-def _turns(values: _Column) -> tuple[np.ndarray, np.ndarray]:
+def _turns(values: _Column | None, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which rows tell their queries (adopted tags do not), how many, and the tags of each query told."""
+    if values is None:
+        return np.zeros(rows, bool), np.zeros(rows, np.int64), np.zeros(0, np.int64)
     lists = pa.array(values, pa.list_(pa.int32())) if isinstance(values, list) else values
     try:
         lists = lists.cast(pa.large_list(pa.int64()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f'report: expected "{TURNS}" to be lists of numbers, found {lists.type}.') from error
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    return counts, lists.flatten().to_numpy(zero_copy_only=False)
+    told = lists.is_valid().to_numpy(zero_copy_only=False)
+    return told, counts, lists.flatten().to_numpy(zero_copy_only=False)
 
 
 def _is_cut(texts: pa.Array, recipe: Recipe) -> np.ndarray:

@@ -6,6 +6,7 @@ import datasets
 import evaluate
 
 from instag_hf.analysis import Vocabulary, report
+from instag_hf.errors import InputError
 
 _CITATION = "Lu et al. #InsTag: Instruction Tagging for Analyzing Supervised Fine-tuning of LLMs. ICLR 2024."
 _INPUTS = """
@@ -37,5 +38,9 @@ class TagDiversity(evaluate.Measurement):
         )
 
     def _compute(self, data: list[list[str]], vocabulary: list[str]) -> dict[str, Any]:
+        if isinstance(vocabulary, str):  # its letters would be the tags
+            raise InputError(
+                f"tag_diversity: expected a vocabulary of a list of tags, found the text {vocabulary!r:.80}."
+            )
         found = report(data, normalizer=Vocabulary(dict.fromkeys(vocabulary, 0))).total
         return {"diversity": found.coverage, "tags": found.tags}

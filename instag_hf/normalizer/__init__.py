@@ -176,7 +176,8 @@ class TagNormalizer:
             rows: A row or a batch that has the column of tags. A failed row has no tags, and gets none.
 
         Raises:
-            InputError: The column is missing or holds something else than lists of texts.
+            InputError: The column is missing or holds something else than lists of texts; or it was fitted with a
+                function that embeds, read without, and a tag needs that.
         """
         column = self.settings.column
         if column not in rows:
@@ -207,6 +208,9 @@ class TagNormalizer:
         Returns:
             Assignments that are "known" or "filtered" (dropped by the fit), and of tags that the fit did not see
             those of another "spelling", of near "meaning", "kept" and "dropped".
+
+        Raises:
+            InputError: As `normalize`.
         """
         tags = read_tags(tagged, self.settings.column, mixed=True)
         found = self._resolver.look_up(tags.names)
@@ -325,7 +329,7 @@ class TagNormalizer:
             sample: Only this many of the tags that change, the most frequent ones; `None` writes all.
 
         Raises:
-            InputError: It cannot be written there.
+            InputError: It cannot be written there, or `sample` is below 0.
         """
         return reviewing.write(self._artefact, Path(path), sample)
 

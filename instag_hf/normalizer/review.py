@@ -108,8 +108,10 @@ def write(artefact: Artefact, path: Path, sample: int | None = None) -> Path:
     A cell that a spreadsheet would run as a formula gets an apostrophe before it, which `apply` takes off again.
 
     Raises:
-        InputError: It cannot be written there.
+        InputError: It cannot be written there, or `sample` is below 0.
     """
+    if sample is not None and sample < 0:
+        raise InputError(f"review: expected sample to be a number of tags from 0 on, found {sample}.")
     order = {tag: place for place, tag in enumerate(artefact.vocabulary)}
     entries = list(artefact.entries)
     if sample is not None:

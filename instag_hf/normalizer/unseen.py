@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from instag_hf.embeddings import Embedder, embed
+from instag_hf.errors import InputError
 from instag_hf.normalizer.artefact import Artefact
 from instag_hf.normalizer.sense import judge
 from instag_hf.normalizer.spelling import Spelled, differ, speller, tidy
@@ -17,8 +18,9 @@ FATES = ("known", "filtered", "spelling", "meaning", "kept", "dropped")
 class Resolver:
     """From a raw tag to its canonical one and to how it was found; each tag is looked up once.
 
-    A tag that the fit saw is what the fit made of it. Another is that of a tag which it only spells differently, else
-    the nearest canonical tag within `max_distance` from which nothing keeps it apart, else it is kept or dropped.
+    A tag that the fit saw is what the fit made of it, and a canonical one, which an edit may have named, is itself.
+    Another is that of a tag which it only spells differently, else the nearest canonical tag within `max_distance` from
+    which nothing keeps it apart, else it is kept or dropped.
     """
 
     def __init__(self, artefact: Artefact, embedder: str | Embedder | None) -> None:
@@ -26,7 +28,8 @@ class Resolver:
         self._artefact = artefact
         self._settings = artefact.settings
         self._embedder = embedder
-        self.found: dict[str, tuple[str | None, str]] = {
+        self.found: dict[str, tuple[str | None, str]] = {tag: (tag, "known") for tag in artefact.vocabulary}
+        self.found |= {
             entry.tag: (entry.canonical, "filtered" if entry.canonical is None else "known")
             for entry in artefact.entries
         }
@@ -34,7 +37,11 @@ class Resolver:
         self._vectors: np.ndarray | None = None
 
     def look_up(self, tags: Iterable[str]) -> Mapping[str, tuple[str | None, str]]:
-        """Resolve tags, new ones together, and return all that is known."""
+        """Resolve tags, new ones together, and return all that is known.
+
+        Raises:
+            InputError: A tag needs the function that embedded those of the fit, which is not at hand.
+        """
         new = [tag for tag in dict.fromkeys(tags) if tag not in self.found]
         if new:
             self.found.update(self._by_spelling(new))
@@ -72,7 +79,11 @@ class Resolver:
 
     def _by_meaning(self, tags: list[str]) -> dict[str, tuple[str | None, str]]:
         if self._embedder is None:
-            return {}
+            raise InputError(
+                f"normalizer: expected embedder=, for it was fitted with the function {self._settings.weights}, which "
+                f"is not saved, and the fit did not see the tag {tags[0][:80]!r}. "
+                "Give it to TagNormalizer.from_pretrained."
+            )
         names = list(self._artefact.vocabulary)
         if self._vectors is None:
             self._vectors = embed(names, self._embedder)

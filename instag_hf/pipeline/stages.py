@@ -25,13 +25,15 @@ def tag(dataset: "Dataset", tagger: Tagger, *, on_row: Callable[[Columns], None]
     """Tag a dataset, and tell every finished row to `on_row`.
 
     The same as `dataset.map(tagger.tag)`, with a place for a progress bar that knows about failures, and a Ctrl-C that
-    always ends the run.
+    always ends the run. A tagger that overwrites drops `instag_normalized` too, which `map` cannot.
 
     Raises:
+        InputError: The dataset has no column to read, or one that we would write.
         Interrupted: Somebody pressed Ctrl-C.
     """
     from datasets.fingerprint import Hasher
 
+    dataset = without_normalized(dataset, tagger)
     check_columns(dataset.column_names, column=tagger.column, overwrite=tagger.overwrite)
     with CtrlC() as stop:
         one = stop.watch(tagger.tag)
@@ -47,6 +49,12 @@ def tag(dataset: "Dataset", tagger: Tagger, *, on_row: Callable[[Columns], None]
             features=type(dataset.features)({**dataset.features, **features()}),
             new_fingerprint=Hasher.hash([dataset._fingerprint, tagger]),
         )
+
+
+def without_normalized(dataset: "Dataset", tagger: Tagger) -> "Dataset":
+    """Drop the canonical tags of tags that a tagger overwrites; other datasets stay as they are."""
+    stale = tagger.overwrite and tagger.column != NORMALIZED and NORMALIZED in dataset.column_names
+    return dataset.remove_columns(NORMALIZED) if stale else dataset
 
 
 def evaluate(
@@ -90,7 +98,8 @@ def evaluate(
                 f'evaluate: expected lists of gold tags in "{gold}", found {str(tags)[:80]!r} in row {place}.'
             )
         wanted.append(tags or [])
-    dataset = dataset.remove_columns([name for name in features() if name in dataset.column_names])  # ours come anew
+    ours = (*features(), NORMALIZED)
+    dataset = dataset.remove_columns([name for name in ours if name in dataset.column_names])  # they come anew
     before = _replies(dataset, tagger)
     started = time.monotonic()
     tagged = tag(dataset, tagger, on_row=on_row)

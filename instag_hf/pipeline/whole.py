@@ -14,7 +14,7 @@ from instag_hf.errors import InputError, MissingError
 from instag_hf.normalizer import Settings, TagNormalizer
 from instag_hf.pipeline import stages
 from instag_hf.pipeline.files import check_folder, load, whole_folder
-from instag_hf.rows import NORMALIZED, check_columns
+from instag_hf.rows import check_columns
 from instag_hf.selection import ComplexityFirst, Method, Rules, Selection, check_n, choose
 from instag_hf.tagger import Tagger
 
@@ -167,7 +167,7 @@ def run(
     if publish is not None:
         hub.check_dataset(publish, source=plan.source, license=license, private=private, token=token)
     on_stage(f"reading {plan.source}")
-    dataset = load(plan.source, split=plan.split, limit=plan.limit)
+    dataset = stages.without_normalized(load(plan.source, split=plan.split, limit=plan.limit), plan.tagger)
     _check(dataset, plan)
     rules = dataclasses.replace(plan.rules, exclude=plan.exclude.read() if plan.exclude else None)
     fitted = None if plan.vocabulary else _rehearse(plan.normalizer)
@@ -260,8 +260,6 @@ def _check(dataset: "Dataset", plan: Plan) -> None:
     names = dataset.column_names
     tagger, rules, settings = plan.tagger, plan.rules, plan.normalizer
     check_columns(names, column=tagger.column, overwrite=tagger.overwrite)
-    if NORMALIZED in names and not tagger.overwrite:
-        raise InputError(f"run: the dataset already has the column {NORMALIZED}. Allow it with overwrite=.")
     wanted = [rules.weight_column, rules.text_column, rules.source_column if rules.per_source is not None else None]
     for name in wanted:
         if name is not None and name not in names:

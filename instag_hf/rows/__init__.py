@@ -76,8 +76,10 @@ def find_shape(columns: Iterable[str], column: str | None = None) -> Shape:
 def check_columns(columns: Iterable[str], *, column: str | None = None, overwrite: bool = False) -> Shape:
     """Find the shape, and refuse a dataset that already has a column we would write.
 
+    Canonical tags are refused in any case: new tags beside them would be reported and chosen by what the old ones were.
+
     Raises:
-        InputError: No column to read, or an `instag_*` column is there and `overwrite` is off.
+        InputError: No column to read, an `instag_*` column is there and `overwrite` is off, or `instag_normalized` is.
     """
     found = list(columns)
     taken = [name for name in ADDED if name in found]
@@ -85,6 +87,11 @@ def check_columns(columns: Iterable[str], *, column: str | None = None, overwrit
         raise InputError(
             f"tag: the dataset already has the columns {taken}. "
             "Remove them with ds.remove_columns, or allow it with overwrite=True (--overwrite)."
+        )
+    if NORMALIZED in found and column != NORMALIZED:
+        raise InputError(
+            f"tag: the dataset already has the column {NORMALIZED}, which belongs to its old tags. "
+            "Remove it with ds.remove_columns (--overwrite does)."
         )
     return find_shape(found, column)
 
@@ -199,7 +206,7 @@ def stored_as_text(value: str, name: str) -> list[Any]:
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
         if isinstance(found, list):
             return found

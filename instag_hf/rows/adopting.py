@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from instag_hf.errors import InputError, RowError
-from instag_hf.rows import ERROR, TAGGER, TAGS, clean
+from instag_hf.rows import ADDED, ERROR, NORMALIZED, TAGGER, TAGS, clean
 
 if TYPE_CHECKING:
     import datasets
@@ -19,17 +19,18 @@ def adopt_tags(
     """Give a dataset `instag_tags`, `instag_error` and `instag_tagger` from tags that it has.
 
     A row without tags is a failed row, with the reason in `instag_error`; it does not vanish. Which query of a
-    conversation has which tag is not told by a plain list, so there is no `instag_turns`.
+    conversation has which tag is not told by a plain list, so there is no `instag_turns`. What old tags left beside
+    these three columns would be read as of the new ones, so it goes, all but the column that is read.
 
     Args:
         ds: Rows that have tags.
         column: Where they are: a column, or a dotted path into one, of structs or of JSON text. A tag is a text, or a
             struct that has it under "tag".
         tagger: Who wrote the tags, for `instag_tagger`, such as "OFA-Sys/InsTagger".
-        overwrite: Whether the dataset may have the three columns already.
+        overwrite: Whether the dataset may have columns of ours already, which are replaced or removed.
 
     Raises:
-        InputError: There is no such column, or one of the three is there and `overwrite` is off.
+        InputError: There is no such column, or another of ours is there and `overwrite` is off.
 
     Example:
         >>> from datasets import Dataset
@@ -42,12 +43,14 @@ def adopt_tags(
     head, *path = column.split(".") if column not in ds.column_names else [column]
     if head not in ds.column_names:
         raise InputError(f'tags: expected a column "{head}" for {column!r}, found columns {ds.column_names}.')
-    taken = [name for name in (TAGS, ERROR, TAGGER) if name in ds.column_names]
+    made = (TAGS, ERROR, TAGGER)
+    taken = [name for name in (*ADDED, NORMALIZED) if name in ds.column_names and (name != head or name in made)]
     if taken and not overwrite:
         raise InputError(
             f"tags: the dataset already has the columns {taken}. "
             "Remove them with ds.remove_columns, or allow it with overwrite=True."
         )
+    ds = ds.remove_columns([name for name in taken if name not in made])
     added = {TAGS: datasets.List(datasets.Value("string")), ERROR: datasets.Value("string")}
     features = datasets.Features({**ds.features, **added, TAGGER: datasets.Value("string")})
 

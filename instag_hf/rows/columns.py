@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 50_000
 STREAMED = 5_000
+NOT_TOLD = "(not told)"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +110,18 @@ def class_names(rows: Any, column: str | None) -> Sequence[str] | None:
     return names
 
 
+def as_texts(values: "pa.Array | Sequence[str | None]") -> pa.Array:
+    """Return a column as Arrow's texts, also one that is nothing throughout, whose type is none."""
+    kind = pa.large_string()
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)
+
+
+def count_taggers(values: "pa.Array | Sequence[str | None]") -> Counter[str]:
+    """Count the rows of each tagger; whoever is not named goes by `NOT_TOLD`, for it may be another one."""
+    counted = pc.fill_null(as_texts(values), "").value_counts().to_pylist()
+    return Counter({item["values"] or NOT_TOLD: item["counts"] for item in counted})
+
+
 def read_tags(tagged: "Tagged", column: str = TAGS, *, mixed: bool = False) -> TagColumn:
     """Read a column of tag lists; rows that carry an error are counted and have no tags.
 
@@ -131,8 +144,7 @@ def read_tags(tagged: "Tagged", column: str = TAGS, *, mixed: bool = False) -> T
         errors = table.column(ERROR) if ERROR in table.column_names else None
         reader.add(_lists(table.column(column), column, reader.rows), errors)
         if TAGGER in table.column_names:
-            counted = table.column(TAGGER).combine_chunks().value_counts().to_pylist()
-            taggers.update({str(item["values"]): item["counts"] for item in counted})
+            taggers.update(count_taggers(table.column(TAGGER).combine_chunks()))
     if len(taggers) > 1 and not mixed:
         told = ", ".join(f"{name} ({rows:,} rows)" for name, rows in taggers.most_common())
         raise InputError(f"tags: expected rows of one tagger, found {told}. Allow it with mixed=True.")
@@ -229,7 +241,7 @@ class _Reader:
         self.rows += len(lists)
 
     def _without_failed(self, lists: pa.LargeListArray, errors: pa.ChunkedArray) -> pa.LargeListArray:
-        texts = pc.fill_null(errors, "").combine_chunks()
+        texts = pc.fill_null(as_texts(errors.combine_chunks()), "")
         failed = pc.not_equal(texts, "")
         self.failed.update(text.partition(":")[0] for text in texts.filter(failed).to_pylist())
         return pc.if_else(failed, pa.scalar(None, lists.type), lists)
