@@ -661,3 +661,8 @@ def test_rows_of_several_taggers_are_refused_unless_allowed():
     with pytest.raises(InputError, match="expected rows of one tagger"):
         instag.select(ds, 1)
     assert len(instag.select(ds, 1, mixed=True)) == 1
+
+
+def test_rows_that_all_went_well_and_say_so_by_nothing_can_be_chosen():
+    ds = Dataset.from_dict({"query": ["a", "b"], "instag_tags": [["x"], ["x", "y"]], "instag_error": [None, None]})
+    assert choose(ds, 1).indices.tolist() == [1]

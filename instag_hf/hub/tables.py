@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from instag_hf.errors import InputError
 from instag_hf.normalizer import TagNormalizer
 from instag_hf.rows import ERROR, NORMALIZED, TAGGER, TAGS
-from instag_hf.rows.columns import TagColumn, read_tags
+from instag_hf.rows.columns import BATCH, TagColumn, count_taggers, read_tags
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -51,10 +51,9 @@ def taggers_of(ds: "Dataset") -> dict[str, int]:
     """Count rows by who tagged them, most rows first."""
     if TAGGER not in ds.column_names:
         return {}
-    counted: dict[str, int] = {}
-    for batch in ds.select_columns(TAGGER).with_format(None).iter(50_000):
-        for name in batch[TAGGER]:
-            counted[str(name)] = counted.get(str(name), 0) + 1
+    counted: Counter[str] = Counter()
+    for batch in ds.select_columns(TAGGER).with_format(None).iter(BATCH):
+        counted += count_taggers(batch[TAGGER])
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 

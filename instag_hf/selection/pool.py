@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from instag_hf.errors import InputError, RowError
 from instag_hf.rows import ERROR, NORMALIZED, TAGS, find_shape, queries
-from instag_hf.rows.columns import BATCH, TagColumn, class_names, label, read_tags
+from instag_hf.rows.columns import BATCH, TagColumn, as_texts, class_names, label, read_tags
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -237,7 +237,8 @@ def _succeeded(ds: "Dataset") -> np.ndarray:
     if ERROR not in ds.column_names:
         return np.ones(len(ds), bool)
     fine = [
-        pc.equal(pc.fill_null(errors, ""), "").to_numpy(zero_copy_only=False) for errors in _arrow(ds, ERROR, "errors")
+        pc.equal(pc.fill_null(as_texts(errors), ""), "").to_numpy(zero_copy_only=False)
+        for errors in _arrow(ds, ERROR, "errors")
     ]
     return np.concatenate(fine) if fine else np.zeros(0, bool)
 
