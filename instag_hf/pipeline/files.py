@@ -1,6 +1,7 @@
 """Datasets in and out: local files of any usual format, folders, the Hub; what is written is whole or not there."""
 
 import contextlib
+import glob
 import os
 import re
 import tempfile
@@ -203,18 +204,41 @@ def _load_local(path: Path) -> object:
     import datasets
 
     if path.is_dir():
-        saved = (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
-        try:
-            return datasets.load_from_disk(path) if saved else datasets.load_dataset(str(path))
-        except (FileNotFoundError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-            raise InputError(f"input: expected a folder of data files, found {path}: {_line(error)}") from error
+        if any((path / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
+            with _told(f"input: expected a folder that save_to_disk wrote, found {path}"):
+                return datasets.load_from_disk(path)
+        _check_name(path.resolve(), "*?[")
+        with _told(f"input: expected a folder of data files, found {path}"):
+            return datasets.load_dataset(str(path))
     kind = READERS.get(_format(path))
     if kind is None:
         raise InputError(f"input: expected a file ending in {list(READERS)} (and .gz), found {path.name}.")
+    whole = os.path.abspath(path)
+    _check_name(whole)
+    if path.suffix.lower() == ".gz":  # its name is also that of what is in it
+        _check_name(path.name, "*?[")
+    with _told(f"input: could not read {path} as {kind}"):
+        return datasets.load_dataset(kind, data_files=glob.escape(whole))
+
+
+def _check_name(whole: str | Path, marks: str = "") -> None:
+    """Refuse a name that `datasets` would take for a pattern, or for a file in an archive, and read other rows."""
+    found = [mark for mark in (*marks, "::") if mark in str(whole)]
+    if found:
+        raise InputError(f"input: expected a name without {found[0]}, found {whole}. Rename it, or move what is in it.")
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in one sentence why `datasets` cannot read a file or folder, in place of whatever it raises."""
+    import datasets
+
     try:
-        return datasets.load_dataset(kind, data_files=str(path))
-    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise InputError(f"input: could not read {path} as {kind}: {error.__cause__ or error}") from error
+        yield
+    except StopIteration as error:  # of a file of no line
+        raise InputError(f"{what}: there is no row in it.") from error
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
+        raise InputError(f"{what}: {_line(error)}") from error
 
 
 def load_hub(source: str, *, token: bool | None = None) -> object:
