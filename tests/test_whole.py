@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from datasets import load_dataset
+from datasets import Dataset, Image, load_dataset
 
 from instag_hf import embeddings, pipeline
 from instag_hf.errors import HubError, InputError
@@ -51,6 +51,17 @@ def on_hub(local_hub, name):
     lines = "".join(json.dumps(row) + "\n" for row in ROWS)
     local_hub.add(name, {"train.jsonl": lines.encode(), "README.md": b"---\nlicense: mit\n---\n"})
     return name
+
+
+def test_files_that_rows_name_are_refused_before_anything_is_asked(server, local_hub, tmp_path):
+    on_hub(local_hub, "you/rows")
+    (tmp_path / "a.png").touch()
+    rows = Dataset.from_list([{**row, "picture": {"bytes": None, "path": str(tmp_path / "a.png")}} for row in ROWS])
+    rows.cast_column("picture", Image()).to_parquet(tmp_path / "rows.parquet")
+    plan, asked = Plan(source=str(tmp_path / "rows.parquet"), normalizer=QUICK, n=9), server.counts().requests
+    with pytest.raises(InputError, match='expected the bytes of a file in "picture", found its path alone, .*a.png'):
+        pipeline.run(plan, tmp_path / "out", publish="me/rows", license="mit")
+    assert server.counts().requests == asked
 
 
 def test_a_folder_holds_all_that_was_made(server, source, tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from instag_hf.errors import InputError
 from instag_hf.hub.committing import network_errors
+from instag_hf.hub.tables import check_files
 from instag_hf.rows import TAGGER
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def save(dataset: "Dataset", target: str) -> Path:
         target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder for `load_from_disk`.
 
     Raises:
-        InputError: It cannot be written there.
+        InputError: It cannot be written there, or a folder would take in files of this machine that rows name.
     """
     path = Path(target)
     try:
@@ -190,6 +191,7 @@ def _write(dataset: "Dataset", path: Path) -> None:
     elif kind == "csv":
         dataset.to_csv(path, compression=compression)
     else:
+        check_files(dataset)  # for it puts the files that rows name into them
         dataset.save_to_disk(path)
 
 

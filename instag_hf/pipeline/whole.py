@@ -169,6 +169,8 @@ def run(
     on_stage(f"reading {plan.source}")
     dataset = load(plan.source, split=plan.split, limit=plan.limit)
     _check(dataset, plan)
+    if publish is not None:
+        hub.check_files(dataset)
     rules = dataclasses.replace(plan.rules, exclude=plan.exclude.read() if plan.exclude else None)
     fitted = None if plan.vocabulary else _rehearse(plan.normalizer)
     known = TagNormalizer.from_pretrained(plan.vocabulary) if plan.vocabulary else None
