@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, Image, load_dataset
+from datasets import Audio, Dataset, Features, Image, Value, load_dataset
 
 from instag_hf import embeddings, pipeline
+from instag_hf.cli.shown import table
 from instag_hf.errors import HubError, InputError
 from instag_hf.hub import check_dataset
 from instag_hf.normalizer import Settings
@@ -62,6 +65,17 @@ def test_files_that_rows_name_are_refused_before_anything_is_asked(server, local
     with pytest.raises(InputError, match='expected the bytes of a file in "picture", found its path alone, .*a.png'):
         pipeline.run(plan, tmp_path / "out", publish="me/rows", license="mit")
     assert server.counts().requests == asked
+
+
+def test_files_that_rows_name_stay_where_they_are(server, tmp_path):
+    sound = {"bytes": None, "path": "/gone/a.wav"}
+    schema = Features({"query": Value("string"), "sound": Audio()}).arrow_schema
+    rows = [{"query": row["query"], "sound": sound} for row in ROWS]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "rows.parquet")
+    found = pipeline.run(Plan(source=str(tmp_path / "rows.parquet"), normalizer=QUICK, n=9), tmp_path / "out")
+    assert pq.read_table(found.folder / "subset.parquet").column("sound").to_pylist() == [sound] * 9
+    assert len(list(table(found.subset))) == 10
+    assert pipeline.evaluate(found.pool, Tagger(), gold="instag_tags", embedder=None)["kept_replies"] == len(ROWS)
 
 
 def test_a_folder_holds_all_that_was_made(server, source, tmp_path):

@@ -149,7 +149,7 @@ def write_dataset(
     """
     made = make(subset, folder, given)
     data = {ROWS: folder / ROWS}
-    made.rows.to_parquet(data[ROWS])
+    tables.to_parquet(made.rows, data[ROWS])
     sources = find_sources(source, token=token)
     try:
         terms = decide_license(license, {}, sources, what=folder.name)

@@ -111,6 +111,11 @@ def write_shards(
     return written
 
 
+def to_parquet(ds: "Dataset", path: Path) -> None:
+    """Write rows as Parquet; files that they name stay where they are, though `datasets` would ask for their sizes."""
+    ds.to_parquet(path, batch_size=1_000 if _with_paths(ds) else None)
+
+
 def check_files(ds: "Dataset") -> None:
     """Refuse rows that name files of this machine, since whoever wrote the rows may have named any of them.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from instag_hf.errors import InputError
 from instag_hf.hub.committing import network_errors
-from instag_hf.hub.tables import check_files
+from instag_hf.hub.tables import check_files, to_parquet
 from instag_hf.rows import TAGGER
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _write(dataset: "Dataset", path: Path) -> None:
     compression = "gzip" if path.suffix.lower() == ".gz" else None
     kind = _format(path)
     if kind == "parquet":
-        dataset.to_parquet(path)
+        to_parquet(dataset, path)
     elif kind == "jsonl":
         dataset.to_json(path, compression=compression, force_ascii=False)
     elif kind == "csv":

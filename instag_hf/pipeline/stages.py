@@ -13,6 +13,7 @@ from instag_hf.pipeline.stopping import CtrlC
 from instag_hf.replies import Reply, store
 from instag_hf.rows import ERROR, NORMALIZED, TAGS, check_columns, queries
 from instag_hf.rows.columns import class_names, label
+from instag_hf.rows.stored import stored
 from instag_hf.tagger import Columns, Row, Tagger, features
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def evaluate(
 def _replies(dataset: "Dataset", tagger: Tagger) -> list[Reply]:
     """Take what the store has for the queries of a dataset."""
     found = []
-    for row in dataset:
+    for row in stored(dataset):
         try:
             asked = queries(row, column=tagger.column, turns=tagger.turns)
         except RowError:

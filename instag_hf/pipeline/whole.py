@@ -11,6 +11,7 @@ from instag_hf.analysis import Report, report
 from instag_hf.charts.page import render_page
 from instag_hf.embeddings import MINILM
 from instag_hf.errors import InputError, MissingError
+from instag_hf.hub.tables import to_parquet
 from instag_hf.normalizer import Settings, TagNormalizer
 from instag_hf.pipeline import stages
 from instag_hf.pipeline.files import check_folder, load, whole_folder
@@ -198,7 +199,7 @@ def run(
         commands=commands,
     )
     with whole_folder(output) as folder:
-        pool.to_parquet(folder / TAGGED)
+        to_parquet(pool, folder / TAGGED)
         title = f"Tags of {Path(plan.source).name}"
         page = render_page(counted, pool, title=title, charts=pictures, no_charts=no_charts, **read)  # type: ignore[arg-type]
         (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")

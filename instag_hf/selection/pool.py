@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from instag_hf.errors import InputError, RowError
 from instag_hf.rows import ERROR, NORMALIZED, TAGS, find_shape, queries
 from instag_hf.rows.columns import BATCH, TagColumn, class_names, label, read_tags
+from instag_hf.rows.stored import stored
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -312,14 +313,11 @@ def _queries_of(ds: "Dataset", column: str | None, remedy: str) -> Iterator[list
     except InputError as error:
         wanted = "of queries" if column is None else f'"{column}"'
         raise InputError(f"select: expected a column {wanted}, found columns {ds.column_names}. {remedy}") from error
-    names = [shape.column, *shape.context]
-    for batch in ds.select_columns(names).with_format(None).iter(1000):
-        for values in zip(*(batch[name] for name in names), strict=True):
-            row: dict[str, Any] = dict(zip(names, values, strict=True))
-            try:
-                yield queries(row, column=column)
-            except RowError:
-                yield []
+    for row in stored(ds.select_columns([shape.column, *shape.context])):
+        try:
+            yield queries(row, column=column)
+        except RowError:
+            yield []
 
 
 def _folded(text: str, match: str) -> str:
