@@ -250,10 +250,12 @@ def test_ctrl_c_after_the_last_row_is_heard():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_gold_tags_that_are_one_text_are_refused():
-    rows = Dataset.from_list([{"query": "Add 2 and 3.", "tags": "math; sums"}])
+@pytest.mark.parametrize("gold", ["math; sums", [2, 3], ["sums", None]])
+def test_gold_tags_that_are_no_texts_are_refused_before_any_is_asked(gold):
+    rows = Dataset.from_list([{"query": "Add 2 and 3.", "tags": gold}])
     tagger = Tagger(engine="openai", model="any")
-    with pytest.raises(InputError, match="expected lists of gold tags in \"tags\", found 'math; sums' in row 0"):
+    told = f'expected lists of gold tags, texts, in "tags", found {str(gold)!r} in row 0'
+    with pytest.raises(InputError, match=re.escape(told)):
         pipeline.evaluate(rows, tagger, embedder=None)
 
 

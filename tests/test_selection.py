@@ -661,3 +661,10 @@ def test_rows_of_several_taggers_are_refused_unless_allowed():
     with pytest.raises(InputError, match="expected rows of one tagger"):
         instag.select(ds, 1)
     assert len(instag.select(ds, 1, mixed=True)) == 1
+
+
+@pytest.mark.parametrize("bounds", ["x", -1, (3, 2), (1, 2, 3), {"math": "x"}, {"math": (None, 1)}])
+@pytest.mark.parametrize("name", ["per_tag", "per_source"])
+def test_rules_refuse_what_is_no_range_when_they_are_made(name, bounds):
+    with pytest.raises(InputError, match=f"expected {name} to be a cap or .least, most. with 0 <= least <= most"):
+        Rules(**{name: bounds})

@@ -17,7 +17,7 @@ from instag_hf.errors import HubError, InputError
 from instag_hf.hub import check_dataset
 from instag_hf.normalizer import Settings
 from instag_hf.pipeline import Excluded, Plan
-from instag_hf.selection import METHODS, CoverageLevels, InformationGain, Rules, choose
+from instag_hf.selection import METHODS, CoverageLevels, InformationGain, Longest, Rules, choose
 from instag_hf.selection.records import UNKNOWN, facts_of, read_facts
 from instag_hf.tagger import Tagger
 from instag_hf.testing import TaggingServer
@@ -120,6 +120,46 @@ def test_what_cannot_be_is_refused_before_anything_is_asked(server, source, tmp_
         pipeline.run(Plan(source=source, normalizer=QUICK), tmp_path / "o", publish="me/unlicensed")
     assert server.counts().requests == before
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"per_source": {"c": 3}}, "expected per_source to name sources of the dataset, found 'c', which no row has"),
+        ({"per_source": {"a": (31, None)}}, "31 rows with the source 'a', found 30"),
+        ({"per_source": (6, None)}, "quotas of sources that fit into 9 rows, found 12"),
+        ({"per_tag": {"tides": (10, None)}}, "quotas of tags that fit into 9 rows, found 10"),
+        ({"weight_column": "debt"}, 'expected numbers from 0 on in "debt", found -1.0 in row 0'),
+        ({"weight_column": "source"}, 'expected numbers in "source", found string'),
+        ({"column": "tags"}, 'expected a column "tags"'),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_before_anything_is_asked(asked, told, server, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row | {"debt": -1}) + "\n" for row in ROWS))
+    before = server.counts().requests
+    with pytest.raises(InputError, match=told):
+        pipeline.run(Plan(source=str(rows), normalizer=QUICK, n=9, rules=Rules(**asked)), tmp_path / "out")
+    assert server.counts().requests == before
+
+
+def test_the_longest_are_chosen_by_the_column_that_is_tagged(server, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": row["query"] + "!" * row["n"]}) + "\n" for row in ROWS))
+    plan = Plan(source=str(rows), tagger=Tagger(column="text"), normalizer=QUICK, n=3, method=Longest())
+    made = pipeline.run(plan, tmp_path / "out", charts=False)
+    assert made.subset["text"][:] == [row["query"] + "!" * row["n"] for row in ROWS[:-4:-1]]
+    assert pipeline.rerun(made.folder, source=str(rows)).identical
+
+
+def test_the_folder_that_we_are_in_is_refused_before_anything_is_asked(server, source, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = server.counts().requests
+    for folder in (".", "..", str(tmp_path / "here")):
+        with pytest.raises(InputError, match="output: expected another folder than .*, which we are in. Choose"):
+            pipeline.run(Plan(source=source, normalizer=QUICK, n=5), folder, overwrite=True)
+    assert server.counts().requests == before
 
 
 def test_a_folder_is_replaced_only_when_allowed_and_asks_nothing_twice(server, source, tmp_path):

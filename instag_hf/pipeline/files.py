@@ -127,7 +127,9 @@ def check_folder(target: str | Path, ours: Collection[str], *, overwrite: bool =
     Raises:
         InputError: It is there and may not be replaced, holds something of others, or cannot be written.
     """
-    path = Path(target)
+    path = Path(target).resolve()
+    if Path.cwd().is_relative_to(path):  # whoever stands in a folder would stand in none when it is replaced
+        raise InputError(f"output: expected another folder than {target}, which we are in. Choose another name.")
     held = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
     if path.is_file() or (held and not overwrite):
         raise InputError(f"output: {target} is there already. Choose another name, or allow it with --overwrite.")
@@ -144,7 +146,7 @@ def whole_folder(target: str | Path) -> Iterator[Path]:
     Raises:
         InputError: It cannot be written.
     """
-    path = Path(target)
+    path = Path(target).resolve()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".instag-") as scratch:
         written = Path(scratch) / "new" / path.name
         written.mkdir(parents=True)

@@ -86,9 +86,9 @@ def evaluate(
         raise InputError(f"evaluate: expected rows with gold tags, found {rows:,} rows that all failed.")
     wanted = []
     for place, tags in enumerate(dataset[gold]):
-        if tags is not None and not isinstance(tags, list):
+        if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
             raise InputError(
-                f'evaluate: expected lists of gold tags in "{gold}", found {str(tags)[:80]!r} in row {place}.'
+                f'evaluate: expected lists of gold tags, texts, in "{gold}", found {str(tags)[:80]!r} in row {place}.'
             )
         wanted.append(tags or [])
     dataset = dataset.remove_columns([name for name in features() if name in dataset.column_names])  # ours come anew
