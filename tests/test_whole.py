@@ -225,6 +225,19 @@ def test_an_applied_vocabulary_is_taken_from_what_was_published(server, source, 
     assert pipeline.rerun(done.folder, source=source).identical
 
 
+def test_a_method_embeds_with_the_folder_that_is_given_again(server, source, tmp_path):
+    for name in ("my-bert", "elsewhere"):
+        (tmp_path / name).symlink_to(embeddings._folder(embeddings.MINILM))
+    plan = Plan(source=source, normalizer=QUICK, n=9, method=InformationGain(embedder=str(tmp_path / "my-bert")))
+    made = pipeline.run(plan, tmp_path / "out", charts=False)
+    (tmp_path / "my-bert").unlink()
+    with pytest.raises(InputError, match=r"a local folder, 'my-bert'\. Give it with embedder="):
+        pipeline.rerun(made.folder, source=source)
+    again = pipeline.rerun(made.folder, source=source, embedder=str(tmp_path / "elsewhere"))
+    assert again.outcome.selection.method.embedder == str(tmp_path / "elsewhere")
+    assert again.identical
+
+
 def test_a_folder_with_an_embedder_is_named_without_where_it_lies(server, source, tmp_path):
     folder = tmp_path / "my-bert"
     folder.symlink_to(embeddings._folder(embeddings.MINILM))
@@ -243,6 +256,10 @@ def test_a_folder_with_an_embedder_is_named_without_where_it_lies(server, source
     assert (again.identical, again.notes) == (True, ())
 
 
+def by_gain(embedder):
+    return {"selection": {"method": "information-gain", "settings": {"embedder": embedder}}}
+
+
 TAMPERED = {
     "format": ({"format": 9}, "format: expected 1"),
     "by hand": ({"run": None}, "publish-dataset alone"),
@@ -259,6 +276,9 @@ TAMPERED = {
     "vocabulary": ({"normalizer": {"settings": {"min_count": "x"}}}, "normalizer: settings"),
     "embedder": ({"normalizer": {"settings": {"embedder": "my-bert"}}}, "a local folder, 'my-bert'.*--embedder"),
     "folder for an embedder": ({"normalizer": {"settings": {"embedder": "/etc"}}}, "a local folder, '/etc'"),
+    "embedder of a method": (by_gain("my-bert"), "a local folder, 'my-bert'.*--embedder"),
+    "folder for a method": (by_gain("/etc"), "a local folder, '/etc'"),
+    "number for an embedder": (by_gain(7), "selection: settings: embedder: expected str or nothing, found '7'"),
     "taggers": ({"taggers": []}, "taggers: expected one"),
     "engine": ({"taggers": [{"facts": {"engine": 5, "model": "m"}}]}, "engine: expected a text"),
     "weights": ({"taggers": [{"facts": {"engine": "embedded", "model": "mine.gguf"}}]}, "a local file, 'mine.gguf'"),
