@@ -162,6 +162,17 @@ def test_the_folder_that_we_are_in_is_refused_before_anything_is_asked(server, s
     assert server.counts().requests == before
 
 
+def test_an_empty_cell_excludes_nothing(server, source, tmp_path):
+    cells = [ROWS[3]["query"], None, ROWS[4]["query"]]
+    rows = Dataset.from_dict({"one": cells, "turns": [cells[:2], None, cells[2:]]})
+    rows.to_parquet(tmp_path / "bench.parquet")
+    for column in ("one", "turns"):
+        excluded = Excluded(source=str(tmp_path / "bench.parquet"), column=column)
+        assert excluded.read() == [cells[0], cells[2]]
+    made = pipeline.run(Plan(source=source, normalizer=QUICK, n=60, exclude=excluded), tmp_path / "out", charts=False)
+    assert made.selection.skipped["excluded"] == 2
+
+
 def test_a_folder_is_replaced_only_when_allowed_and_asks_nothing_twice(server, source, tmp_path):
     plan = Plan(source=source, normalizer=QUICK, n=5)
     pipeline.run(plan, tmp_path / "out", charts=False)

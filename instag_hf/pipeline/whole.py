@@ -57,7 +57,8 @@ class Excluded:
                 f'exclude: expected a column "{self.column}" in {self.source}, found columns {found.column_names}.'
             )
         texts = found[self.column][:]
-        return [text for each in texts for text in (each if isinstance(each, list) else [each])]
+        told = [text for each in texts for text in (each if isinstance(each, list) else [each])]
+        return [text for text in told if text is not None]  # an empty cell asks nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
