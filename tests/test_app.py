@@ -10,10 +10,12 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from browser import chromium
 from conftest import ROOT
-from datasets import Dataset
+from datasets import Audio, Dataset, Features, Image, List, Value
 
 from instag_hf.app import answers
 from instag_hf.app.shelf import MOST_KEPT, Shelf
@@ -71,6 +73,22 @@ def serving(folder, *words, lines=None, program=("-c", "from instag_hf.cli impor
         finally:
             process.terminate()
             process.communicate()
+
+
+def naming_files(path, folder):
+    """A file as a visitor may upload it: cells of pictures and sounds that name a file, or an address."""
+    kinds = Features({"image": Image(), "sound": Audio()})
+    cell = {"bytes": None, "path": path}
+    rows = {
+        "messages": [[{"role": "user", "content": "Hi", "image": cell}]] * 2,
+        "image": [cell] * 2,
+        "sound": [cell] * 2,
+        "instag_tags": [["greeting"], ["rhymes"]],
+    }
+    turns = List({"role": Value("string"), "content": Value("string"), "image": Image()})
+    features = Features({"messages": turns, **kinds, "instag_tags": List(Value("string"))})
+    pq.write_table(pa.table(rows, schema=features.arrow_schema), folder / "upload.parquet")
+    return str(folder / "upload.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +198,14 @@ def test_what_is_not_tagged_is_said_to_be_so(shelf):
         answers.browse(shelf, key, "sums", 1)
     with pytest.raises(InputError, match="expected 1 to 1,000 rows to tag, found 1,001"):
         answers.tag_rows(shelf, key, 1001, print)
+
+
+@pytest.mark.parametrize("path", ["/gone/x.png", "http://127.0.0.1:9/x.png"])
+def test_nothing_that_a_row_names_is_opened_or_asked_for(path, shelf, tmp_path):
+    key = answers.open_dataset(shelf, "", uploaded=naming_files(path, tmp_path)).key
+    assert answers.browse(shelf, key, "greeting", 1).rows == [[0, "Hi", "greeting"]]
+    chosen = answers.select(shelf, key, "random", 2, 0)
+    assert pq.read_table(chosen.files[0]).column("image").to_pylist() == [{"bytes": None, "path": path}] * 2
 
 
 @pytest.mark.parametrize("source", ["/etc", "../etc", "a/../b", "tests/data", "json", "https://x.y/z", "a/b/c", "~/x"])

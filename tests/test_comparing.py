@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset, load_dataset
+from datasets import Dataset, Features, List, Value, load_dataset
 
 import instag_hf as instag
 from instag_hf import InputError, MissingError
@@ -205,3 +205,12 @@ def test_compare_prints_a_table_json_and_a_chart(tagged, tmp_path):
     assert found["methods"][0]["beyond_length"] == pytest.approx(
         found["methods"][0]["complexity"] - found["methods"][0]["complexity_of_length"]
     )
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_comparison_of_no_row_that_can_be_chosen_is_refused(rows):
+    columns = {"query": ["a"] * rows, "instag_normalized": [["x"]] * rows, "instag_error": ["parse: no"] * rows}
+    kinds = {"query": Value("string"), "instag_normalized": List(Value("string")), "instag_error": Value("string")}
+    told = r"found none among 2 rows \(2 failed: parse\)\. Tag" if rows else r"found none among 0 rows\. Tag"
+    with pytest.raises(InputError, match=f"compare: expected rows that can be chosen, {told}"):
+        instag.compare(Dataset.from_dict(columns, features=Features(kinds)), 2)

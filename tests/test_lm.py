@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from huggingface_hub import ModelCard
 
 import instag_hf as instag
 from instag_hf.errors import InputError
 from instag_hf.mtbench import Round, Scores
-from instag_hf.training import LM_PRESETS, LMJob, LMSettings, load_base, train, train_with_control
+from instag_hf.training import LM_PRESETS, LMJob, LMSettings, Settings, load_base, train, train_with_control
 from instag_hf.training.conversations import read_talks, set_template, teach_all
 from instag_hf.training.lm import _arguments, _trainer
 
@@ -154,12 +154,45 @@ def test_trl_leaves_our_tokens_and_labels_as_they_are(base, rows, tmp_path):
         assert float(trainer.compute_loss(model, dict(batch))) == pytest.approx(float(expected), rel=1e-2)
 
 
+@pytest.mark.parametrize("name", ["rows", "eval_rows"])
+def test_a_job_refuses_the_splits_of_a_dataset(rows, tmp_path, name):
+    given = {"rows": rows, name: DatasetDict(train=rows, test=rows)}
+    with pytest.raises(InputError, match=r"expected a Dataset, found the splits \['train', 'test'\]. Name one"):
+        LMJob(base="", output=tmp_path, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("epochs", 0, "to be a number above 0"),
+        ("epochs", float("nan"), "to be a number above 0"),
+        ("learning_rate", -1, "to be a number above 0"),
+        ("learning_rate", "1", "to be a number above 0"),
+        ("warmup", 2, "to be a share from 0 to below 1"),
+        ("weight_decay", -0.1, "to be a number from 0 on"),
+        ("rank", -1, "to be a whole number from 0 on"),
+        ("max_steps", 1.5, "to be a whole number from 0 on"),
+        ("batch_size", 0, "to be a whole number from 1 on"),
+        ("alpha", 0, "to be a whole number from 1 on"),
+        ("total_tokens", -5, "to be a whole number from 0 on"),
+        ("max_tokens", -5, "to be a whole number from 1 on"),
+        ("evaluations", 1, "to be 0, or 2 or more"),
+        ("decoys", 1.5, "of 0 to 1 for each row"),
+        ("batch_tokens", 0, "to be a whole number from 1 on"),
+    ],
+)
+def test_settings_refuse_numbers_that_nothing_can_be_trained_by(name, value, told):
+    for settings in (LMSettings, Settings):
+        settings(rank=0, max_steps=0, warmup=0, epochs=0.5)
+        if hasattr(settings, name):
+            with pytest.raises(InputError, match=f"train: expected {name} {told}, found {value!r}"):
+                settings(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         pytest.param({"settings": LMSettings(batch_size=6, device_rows=4)}, "a batch size that 1 devices", id="batch"),
-        pytest.param({"settings": LMSettings(batch_size=0)}, "batch_size of at least 1, found 0", id="no batch"),
-        pytest.param({"settings": LMSettings(max_tokens=-5)}, "max_tokens of at least 1, found -5", id="no tokens"),
         pytest.param({"settings": LMSettings(template="chatml")}, "expected a template of", id="template"),
         pytest.param({"settings": LMSettings(max_tokens=4)}, "no row has an answer within max_tokens", id="length"),
         pytest.param({"column": "source", "reply": "license"}, None, id="other columns are fine"),

@@ -418,6 +418,22 @@ def test_a_file_keeps_the_judgments_of_other_models(bench, tmp_path):
         assert read_judgments([path], bench, model=model).judgments == judged(dict.fromkeys(TURNS, rating))
 
 
+def test_a_file_that_cannot_be_written_keeps_the_judgments_of_other_models(bench, tmp_path, monkeypatch):
+    path = tmp_path / "j.jsonl"
+    ratings = judged(dict.fromkeys(TURNS, 3.0))
+    write_judgments(ratings, bench, answered(bench), path, model="one", judge="j")
+    write = Path.write_text
+
+    def full(self, text, **how):
+        write(self, text[: len(text) // 2], **how)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match=r"could not write .*j\.jsonl: .*No space left"):
+        write_judgments(ratings, bench, answered(bench), path, model="two", judge="j")
+    assert read_judgments([path], bench).judgments == ratings
+
+
 def test_lone_surrogates_in_questions_and_replies_do_not_stop_a_run(server, model, tmp_path):
     folder = write_bench(tmp_path / "bench")
     rows = [row | {"turns": ["Say \ud83d", "again"]} for row in QUESTIONS[:1]]

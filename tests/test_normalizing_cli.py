@@ -37,6 +37,15 @@ def test_it_fits_saves_and_applies(here):
     assert "16 assignments: 16 known" in again.stderr
 
 
+@pytest.mark.parametrize("save", ["both", "./both/../both", "both/vocabulary"])
+def test_rows_do_not_take_the_place_of_the_vocabulary(save, here):
+    for words in ([], ["--overwrite"]):
+        done = run(*PLAIN, "-o", "both", "--save", save, *words)
+        assert done.exit_code == 2
+        assert f"expected two places, found --save {save} in -o both, which takes its place." in done.stderr
+    assert not (here / "both").exists()
+
+
 def test_a_dry_run_shows_the_funnel_and_merges_and_writes_nothing(here):
     done = run(*PLAIN, "--dry-run")
     assert done.exit_code == 0, done.output

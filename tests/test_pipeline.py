@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import signal
 
 import pytest
@@ -70,6 +71,51 @@ def test_what_cannot_be_read_is_a_clear_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected a folder of data files"):
         pipeline.load(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    "wanted", ["b[1].parquet", "b[1].jsonl", "b*.csv", "b[1].arrow", "b[1]/a.jsonl.gz", "b?/a.csv"]
+)
+def test_the_name_of_a_file_is_no_pattern(files, wanted):
+    wanted = files / wanted
+    other = files / re.sub(r"\[1\]|\*|\?", "1", str(wanted))
+    for path in (wanted, other):
+        path.parent.mkdir(exist_ok=True)
+    pipeline.load(str(files / "a.csv"), limit=1).to_csv(other)
+    (files / f"a{''.join(wanted.suffixes)}").rename(wanted)
+    assert pipeline.load(str(wanted))["instruction"] == [row["instruction"] for row in ROWS]
+
+
+def test_a_folder_whose_name_datasets_takes_for_a_pattern_is_refused(files, monkeypatch):
+    (files / "folder").rename(files / "part[1]")
+    pipeline.save(Dataset.from_list(ROWS[:1]), str(files / "part1" / "train.parquet"))
+    told = r"input: expected a name without \[, found .*part\[1\]. Rename it, or move what is in it."
+    with pytest.raises(InputError, match=told):
+        pipeline.load(str(files / "part[1]"))
+    monkeypatch.chdir(files / "part[1]")
+    with pytest.raises(InputError, match=told):
+        pipeline.load(".")
+    assert len(pipeline.load("train.parquet")) == len(ROWS)
+
+
+def test_what_datasets_raises_without_a_sentence_is_told_in_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none.jsonl").touch()
+    with pytest.raises(InputError, match=r"could not read none.jsonl as json: there is no row in it\."):
+        pipeline.load("none.jsonl")
+    (tmp_path / "x::y.jsonl").write_text('{"query": "a"}\n')
+    with pytest.raises(InputError, match="expected a name without ::, found .*x::y.jsonl. Rename it"):
+        pipeline.load("x::y.jsonl")
+    pipeline.save(Dataset.from_list(ROWS), "proj/a.jsonl")
+    (tmp_path / "proj" / "proj.py").touch()
+    with pytest.raises(InputError, match="a folder of data files, found proj: Dataset scripts are no longer supported"):
+        pipeline.load("proj")
+    (tmp_path / "bad.jsonl.gz").write_text("x")
+    with pytest.raises(InputError, match="could not read bad.jsonl.gz as json: Not a gzipped file"):
+        pipeline.load("bad.jsonl.gz")
+    pipeline.save(Dataset.from_list(ROWS), "data[1].jsonl.gz")
+    with pytest.raises(InputError, match=r"expected a name without \[, found data\[1\].jsonl.gz. Rename it"):
+        pipeline.load("data[1].jsonl.gz")
 
 
 TWO_CONFIGS = b"""---
@@ -204,10 +250,12 @@ def test_ctrl_c_after_the_last_row_is_heard():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_gold_tags_that_are_one_text_are_refused():
-    rows = Dataset.from_list([{"query": "Add 2 and 3.", "tags": "math; sums"}])
+@pytest.mark.parametrize("gold", ["math; sums", [2, 3], ["sums", None]])
+def test_gold_tags_that_are_no_texts_are_refused_before_any_is_asked(gold):
+    rows = Dataset.from_list([{"query": "Add 2 and 3.", "tags": gold}])
     tagger = Tagger(engine="openai", model="any")
-    with pytest.raises(InputError, match="expected lists of gold tags in \"tags\", found 'math; sums' in row 0"):
+    told = f'expected lists of gold tags, texts, in "tags", found {str(gold)!r} in row 0'
+    with pytest.raises(InputError, match=re.escape(told)):
         pipeline.evaluate(rows, tagger, embedder=None)
 
 

@@ -1,5 +1,6 @@
 """What is published can be loaded, is uploaded once, loses nothing of others, and says why when it cannot be."""
 
+import base64
 import dataclasses
 import functools
 import json
@@ -18,6 +19,7 @@ from instag_hf import embeddings
 from instag_hf.cards.filling import BEGIN, END
 from instag_hf.errors import AccessError, HubError, InputError, MissingError, RepoError
 from instag_hf.hub import publish_normalizer
+from instag_hf.hub.working import keep_rows
 from instag_hf.replies import Reply, store
 from instag_hf.testing import Fault
 from instag_hf.testing.hub import READ_TOKEN, STRANGERS_TOKEN, TOKEN
@@ -25,6 +27,9 @@ from instag_hf.testing.hub import READ_TOKEN, STRANGERS_TOKEN, TOKEN
 # Pictures take seconds to draw; the tests of the card as a whole have them.
 publish_dataset = functools.partial(instag.publish_dataset, charts=False)
 
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # one pixel
+)
 SOURCE_CARD = b"---\nlicense: cc-by-sa-3.0\nlanguage:\n- en\n---\n# source\n"
 
 
@@ -110,6 +115,55 @@ def test_the_card_is_valid_and_its_metadata_is_that_of_the_files(api, local_hub)
     info = load_dataset_builder("me/valid").info
     assert info.splits["train"].num_examples == 40
     assert info.features == tagged().features
+
+
+def with_pictures(*cells):
+    """Tagged rows of which each has a picture, as a Parquet file may say that anybody wrote."""
+    from datasets import Features, Image, List
+
+    rows = tagged(len(cells))
+    features = Features({**rows.features, "pictures": List(Image())})
+    return rows.add_column("pictures", [[cell] for cell in cells], feature=features["pictures"])
+
+
+def test_a_file_of_this_machine_that_a_row_names_is_not_published(api, local_hub, tmp_path, monkeypatch):
+    from datasets import load_dataset
+
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(base64.b64decode(PICTURE))
+    with_pictures({"bytes": None, "path": str(secret)}).to_parquet(tmp_path / "strangers.parquet")
+    rows = load_dataset("parquet", data_files=str(tmp_path / "strangers.parquet"), split="train")
+    told = (
+        r'hub: row 0: expected the bytes of a file in "pictures", found its path alone, .*secret.png. No file is read'
+    )
+    monkeypatch.chdir(tmp_path)
+    for given in (rows, with_pictures({"bytes": None, "path": "secret.png"})):
+        with pytest.raises(InputError, match=told):
+            publish_dataset(given, "me/leak", source="you/source")
+        with pytest.raises(InputError, match=told):
+            keep_rows(given, "me/leak")
+        with pytest.raises(InputError, match=told):  # a folder would take it in
+            instag.pipeline.save(given, "saved")
+    mixed = with_pictures(
+        {"bytes": base64.b64decode(PICTURE), "path": "secret.png"}, {"bytes": None, "path": "https://127.0.0.1/a.png"}
+    )
+    with pytest.raises(InputError, match=r"row 1: .* https://127\.0\.0\.1/a\.png\."):
+        publish_dataset(mixed, "me/leak", source="you/source")
+    assert not local_hub.seen("commit")
+
+
+def test_pictures_of_a_dataset_on_the_hub_and_bytes_are_published(api, local_hub):
+    from datasets import Image, load_dataset
+
+    picture = base64.b64decode(PICTURE)
+    lines = [json.dumps({"file_name": "a.png", **row}) for row in tagged(1)]
+    local_hub.add("you/pictures", {"a.png": picture, "metadata.jsonl": "\n".join(lines).encode()})
+    rows = load_dataset("you/pictures", split="train")
+    assert rows.with_format("arrow")[0]["image"][0].as_py()["bytes"] is None
+    publish_dataset(rows, "me/pictures", source="you/source")
+    back = load_dataset("me/pictures", split="train").cast_column("image", Image(decode=False))
+    assert back[0]["image"]["bytes"] == picture
+    publish_dataset(with_pictures({"bytes": picture, "path": "a.png"}, None), "me/bytes", source="you/source")
 
 
 @pytest.mark.lane

@@ -5,11 +5,13 @@ import itertools
 import json
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, Image, Json, LargeList, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from instag_hf.errors import InputError, RowError
 from instag_hf.rows import ADDED, check_columns, clean, cut, find_shape, queries
+from instag_hf.rows.stored import stored, undecoded
 
 
 def said(*texts):
@@ -216,3 +218,28 @@ def test_cut_keeps_both_ends_within_the_bound(text, max_bytes):
     assert len(short.encode()) <= max_bytes
     assert short == text if len(text.encode()) <= max_bytes else len(short.encode()) > max_bytes - 8
     assert "\ufffd" not in short or "\ufffd" in text
+
+
+def test_stored_rows_are_those_of_datasets_but_for_files():
+    named = {"bytes": None, "path": "/gone/x.png"}
+    rows = {
+        "content": [["a", {"type": "text"}]],  # of mixed types, which is stored as JSON
+        "kind": [1],
+        "image": [named],
+        "turns": [[{"image": named, "images": [[named]], "text": "a"}]],
+    }
+    features = Features(
+        {
+            "content": Json(),
+            "kind": ClassLabel(names=["a", "b"]),
+            "image": Image(),
+            "turns": List({"image": Image(), "images": List(LargeList(Image())), "text": Value("string")}),
+        }
+    )
+    ds = Dataset.from_dict(rows, features=features)
+    assert list(stored(ds.with_format("numpy"))) == [{name: values[0] for name, values in rows.items()}]
+    assert ds.features == features
+    told = ds.cast(undecoded(ds.features))
+    assert told[0] == next(stored(ds))
+    with pytest.raises(FileNotFoundError):
+        ds[0]

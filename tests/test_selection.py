@@ -666,3 +666,10 @@ def test_rows_of_several_taggers_are_refused_unless_allowed():
 def test_rows_that_all_went_well_and_say_so_by_nothing_can_be_chosen():
     ds = Dataset.from_dict({"query": ["a", "b"], "instag_tags": [["x"], ["x", "y"]], "instag_error": [None, None]})
     assert choose(ds, 1).indices.tolist() == [1]
+
+
+@pytest.mark.parametrize("bounds", ["x", -1, (3, 2), (1, 2, 3), {"math": "x"}, {"math": (None, 1)}])
+@pytest.mark.parametrize("name", ["per_tag", "per_source"])
+def test_rules_refuse_what_is_no_range_when_they_are_made(name, bounds):
+    with pytest.raises(InputError, match=f"expected {name} to be a cap or .least, most. with 0 <= least <= most"):
+        Rules(**{name: bounds})

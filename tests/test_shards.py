@@ -191,3 +191,8 @@ def test_rows_that_were_never_tagged_are_refused(tmp_path):
 def test_a_folder_without_shards_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected files such as tagged-00002-of-00004.parquet in .*, found none"):
         merge_shards([str(tmp_path)])
+
+
+def test_no_shards_are_refused():
+    with pytest.raises(InputError, match="merge: expected shards, found none. Give their files"):
+        merge_shards([])

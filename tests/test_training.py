@@ -94,7 +94,6 @@ def test_every_weight_is_trained_with_rank_0(base, tmp_path):
         ({"examples": []}, "expected rows with a query and tags, found none"),
         ({"formats": ("onnx",)}, r"expected formats of .*, found \['onnx'\]"),
         ({"settings": Settings(rank=0)}, "rank 0 trains every weight and writes no adapter"),
-        ({"settings": Settings(decoys=1.5)}, "expected decoys of 0 to 1 for each row, found 1.5"),
         ({"start": "nowhere.gguf"}, "found no file nowhere.gguf"),
         ({"examples": [Example("q", ("t",), ("why",))]}, "the recipe embedded has no place for explanations"),
         ({"examples": [Example("q", ("a; b",))]}, "no row's tags can be written as compact"),

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from datasets import load_dataset
+from datasets import Audio, Dataset, Features, Image, Value, load_dataset
 
 from instag_hf import embeddings, pipeline
+from instag_hf.cli.shown import table
 from instag_hf.errors import HubError, InputError
 from instag_hf.hub import check_dataset
 from instag_hf.normalizer import Settings
 from instag_hf.pipeline import Excluded, Plan
-from instag_hf.selection import METHODS, CoverageLevels, InformationGain, Rules, choose
+from instag_hf.selection import METHODS, CoverageLevels, InformationGain, Longest, Rules, choose
 from instag_hf.selection.records import UNKNOWN, facts_of, read_facts
 from instag_hf.tagger import Tagger
 from instag_hf.testing import TaggingServer
@@ -52,6 +55,28 @@ def on_hub(local_hub, name):
     lines = "".join(json.dumps(row) + "\n" for row in ROWS)
     local_hub.add(name, {"train.jsonl": lines.encode(), "README.md": b"---\nlicense: mit\n---\n"})
     return name
+
+
+def test_files_that_rows_name_are_refused_before_anything_is_asked(server, local_hub, tmp_path):
+    on_hub(local_hub, "you/rows")
+    (tmp_path / "a.png").touch()
+    rows = Dataset.from_list([{**row, "picture": {"bytes": None, "path": str(tmp_path / "a.png")}} for row in ROWS])
+    rows.cast_column("picture", Image()).to_parquet(tmp_path / "rows.parquet")
+    plan, asked = Plan(source=str(tmp_path / "rows.parquet"), normalizer=QUICK, n=9), server.counts().requests
+    with pytest.raises(InputError, match='expected the bytes of a file in "picture", found its path alone, .*a.png'):
+        pipeline.run(plan, tmp_path / "out", publish="me/rows", license="mit")
+    assert server.counts().requests == asked
+
+
+def test_files_that_rows_name_stay_where_they_are(server, tmp_path):
+    sound = {"bytes": None, "path": "/gone/a.wav"}
+    schema = Features({"query": Value("string"), "sound": Audio()}).arrow_schema
+    rows = [{"query": row["query"], "sound": sound} for row in ROWS]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "rows.parquet")
+    found = pipeline.run(Plan(source=str(tmp_path / "rows.parquet"), normalizer=QUICK, n=9), tmp_path / "out")
+    assert pq.read_table(found.folder / "subset.parquet").column("sound").to_pylist() == [sound] * 9
+    assert len(list(table(found.subset))) == 10
+    assert pipeline.evaluate(found.pool, Tagger(), gold="instag_tags", embedder=None)["kept_replies"] == len(ROWS)
 
 
 def test_a_folder_holds_all_that_was_made(server, source, tmp_path):
@@ -96,6 +121,57 @@ def test_what_cannot_be_is_refused_before_anything_is_asked(server, source, tmp_
         pipeline.run(Plan(source=source, normalizer=QUICK), tmp_path / "o", publish="me/unlicensed")
     assert server.counts().requests == before
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"per_source": {"c": 3}}, "expected per_source to name sources of the dataset, found 'c', which no row has"),
+        ({"per_source": {"a": (31, None)}}, "31 rows with the source 'a', found 30"),
+        ({"per_source": (6, None)}, "quotas of sources that fit into 9 rows, found 12"),
+        ({"per_tag": {"tides": (10, None)}}, "quotas of tags that fit into 9 rows, found 10"),
+        ({"weight_column": "debt"}, 'expected numbers from 0 on in "debt", found -1.0 in row 0'),
+        ({"weight_column": "source"}, 'expected numbers in "source", found string'),
+        ({"column": "tags"}, 'expected a column "tags"'),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_before_anything_is_asked(asked, told, server, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row | {"debt": -1}) + "\n" for row in ROWS))
+    before = server.counts().requests
+    with pytest.raises(InputError, match=told):
+        pipeline.run(Plan(source=str(rows), normalizer=QUICK, n=9, rules=Rules(**asked)), tmp_path / "out")
+    assert server.counts().requests == before
+
+
+def test_the_longest_are_chosen_by_the_column_that_is_tagged(server, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": row["query"] + "!" * row["n"]}) + "\n" for row in ROWS))
+    plan = Plan(source=str(rows), tagger=Tagger(column="text"), normalizer=QUICK, n=3, method=Longest())
+    made = pipeline.run(plan, tmp_path / "out", charts=False)
+    assert made.subset["text"][:] == [row["query"] + "!" * row["n"] for row in ROWS[:-4:-1]]
+    assert pipeline.rerun(made.folder, source=str(rows)).identical
+
+
+def test_the_folder_that_we_are_in_is_refused_before_anything_is_asked(server, source, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = server.counts().requests
+    for folder in (".", "..", str(tmp_path / "here")):
+        with pytest.raises(InputError, match="output: expected another folder than .*, which we are in. Choose"):
+            pipeline.run(Plan(source=source, normalizer=QUICK, n=5), folder, overwrite=True)
+    assert server.counts().requests == before
+
+
+def test_an_empty_cell_excludes_nothing(server, source, tmp_path):
+    cells = [ROWS[3]["query"], None, ROWS[4]["query"]]
+    rows = Dataset.from_dict({"one": cells, "turns": [cells[:2], None, cells[2:]]})
+    rows.to_parquet(tmp_path / "bench.parquet")
+    for column in ("one", "turns"):
+        excluded = Excluded(source=str(tmp_path / "bench.parquet"), column=column)
+        assert excluded.read() == [cells[0], cells[2]]
+    made = pipeline.run(Plan(source=source, normalizer=QUICK, n=60, exclude=excluded), tmp_path / "out", charts=False)
+    assert made.selection.skipped["excluded"] == 2
 
 
 def test_a_folder_is_replaced_only_when_allowed_and_asks_nothing_twice(server, source, tmp_path):
@@ -177,6 +253,19 @@ def test_an_applied_vocabulary_is_taken_from_what_was_published(server, source, 
     assert pipeline.rerun(done.folder, source=source).identical
 
 
+def test_a_method_embeds_with_the_folder_that_is_given_again(server, source, tmp_path):
+    for name in ("my-bert", "elsewhere"):
+        (tmp_path / name).symlink_to(embeddings._folder(embeddings.MINILM))
+    plan = Plan(source=source, normalizer=QUICK, n=9, method=InformationGain(embedder=str(tmp_path / "my-bert")))
+    made = pipeline.run(plan, tmp_path / "out", charts=False)
+    (tmp_path / "my-bert").unlink()
+    with pytest.raises(InputError, match=r"a local folder, 'my-bert'\. Give it with embedder="):
+        pipeline.rerun(made.folder, source=source)
+    again = pipeline.rerun(made.folder, source=source, embedder=str(tmp_path / "elsewhere"))
+    assert again.outcome.selection.method.embedder == str(tmp_path / "elsewhere")
+    assert again.identical
+
+
 def test_a_folder_with_an_embedder_is_named_without_where_it_lies(server, source, tmp_path):
     folder = tmp_path / "my-bert"
     folder.symlink_to(embeddings._folder(embeddings.MINILM))
@@ -195,6 +284,10 @@ def test_a_folder_with_an_embedder_is_named_without_where_it_lies(server, source
     assert (again.identical, again.notes) == (True, ())
 
 
+def by_gain(embedder):
+    return {"selection": {"method": "information-gain", "settings": {"embedder": embedder}}}
+
+
 TAMPERED = {
     "format": ({"format": 9}, "format: expected 1"),
     "by hand": ({"run": None}, "publish-dataset alone"),
@@ -211,6 +304,9 @@ TAMPERED = {
     "vocabulary": ({"normalizer": {"settings": {"min_count": "x"}}}, "normalizer: settings"),
     "embedder": ({"normalizer": {"settings": {"embedder": "my-bert"}}}, "a local folder, 'my-bert'.*--embedder"),
     "folder for an embedder": ({"normalizer": {"settings": {"embedder": "/etc"}}}, "a local folder, '/etc'"),
+    "embedder of a method": (by_gain("my-bert"), "a local folder, 'my-bert'.*--embedder"),
+    "folder for a method": (by_gain("/etc"), "a local folder, '/etc'"),
+    "number for an embedder": (by_gain(7), "selection: settings: embedder: expected str or nothing, found '7'"),
     "taggers": ({"taggers": []}, "taggers: expected one"),
     "engine": ({"taggers": [{"facts": {"engine": 5, "model": "m"}}]}, "engine: expected a text"),
     "weights": ({"taggers": [{"facts": {"engine": "embedded", "model": "mine.gguf"}}]}, "a local file, 'mine.gguf'"),

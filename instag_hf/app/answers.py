@@ -10,6 +10,7 @@ from instag_hf import pipeline
 from instag_hf.app.shelf import Collection, Shelf
 from instag_hf.errors import InputError
 from instag_hf.rows import ERROR, NORMALIZED, TAGS
+from instag_hf.rows.stored import undecoded
 from instag_hf.selection import GAIN, ROUND, Selection, check_n, choose_from, method_of
 from instag_hf.selection.comparing import Comparison, compare_in
 from instag_hf.selection.pool import Pool, Rules
@@ -77,6 +78,7 @@ def tag_rows(shelf: Shelf, key: str, rows: int, on_row: Callable[[Columns], None
     if not 1 <= rows <= MOST_TAGGED:
         raise InputError(f"app: expected 1 to {MOST_TAGGED:,} rows to tag, found {rows:,}. Tag more with instag tag.")
     first = collection.dataset.select(range(min(rows, len(collection.dataset))))
+    first = first.cast(undecoded(first.features))
     tagged = pipeline.tag(first, Tagger(engine="embedded", column=collection.query), on_row=on_row)
     return shelf.put(tagged, f"the first {len(first):,} rows of {collection.name}", query=collection.query)
 

@@ -17,6 +17,7 @@ from instag_hf.charts.explorer import ranked, shortened
 from instag_hf.errors import InputError, MissingError, RowError
 from instag_hf.rows import ADDED, NORMALIZED, TAGS, find_shape, queries
 from instag_hf.rows.columns import TagColumn
+from instag_hf.rows.stored import stored
 from instag_hf.selection.pool import Pool, Rules, counts_of, read_pool
 
 if TYPE_CHECKING:
@@ -112,15 +113,15 @@ class Collection:
 
     def show(self, rows: Iterable[int]) -> list[list[Any]]:
         """Return number, queries and tags of some rows, as text."""
-        found = self.dataset.with_format(None)
+        numbers = [int(row) for row in rows]
         column = self.tagged.column
         return [
             [
-                int(row),
-                self._text(found[int(row)]),
+                row,
+                self._text(found),
                 "; ".join(column.names[code] for code in column.codes[column.starts[row] : column.starts[row + 1]]),
             ]
-            for row in rows
+            for row, found in zip(numbers, stored(self.dataset.select(numbers)), strict=True)
         ]
 
     def _text(self, row: dict[str, Any]) -> str:

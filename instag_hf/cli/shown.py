@@ -61,10 +61,11 @@ def summary(rows: int, failed: Counter[str]) -> str:
 def table(tagged: "Dataset") -> Iterator[str]:
     """Show queries and their tags side by side, one line for each row."""
     from instag_hf.rows import ERROR, TAGS, queries
+    from instag_hf.rows.stored import stored
 
     shown = tagged.select(range(min(SHOWN_ROWS, len(tagged))))
     yield f"{'query':<52}  tags"
-    for row in shown:
+    for row in stored(shown):
         told = "; ".join(row[TAGS]) if not row[ERROR] else f"! {row[ERROR]}"
         asked = "" if row[ERROR] else " / ".join(queries({k: v for k, v in row.items() if not k.startswith("instag_")}))
         yield f"{fit(asked, 52)}  {fit(told, 100).rstrip()}"

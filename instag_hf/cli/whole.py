@@ -236,7 +236,8 @@ def _shown(found: "Outcome", min_count: int) -> Iterator[str]:
 
 def _chosen(rows: "Dataset") -> Iterator[str]:
     from instag_hf.rows import NORMALIZED, queries
+    from instag_hf.rows.stored import stored
 
-    for row in rows:
+    for row in stored(rows):
         asked = queries({name: value for name, value in row.items() if not name.startswith("instag_")})
         yield f"{fit(' / '.join(asked), 52)}  {fit('; '.join(row[NORMALIZED]), 100).rstrip()}"

@@ -19,6 +19,7 @@ from instag_hf.hub.facts import FORMAT, Given, Made, funnel_of, make, saved, set
 from instag_hf.hub.models import Weights, read_weights
 from instag_hf.hub.reading import FACTS, download, find_sources
 from instag_hf.hub.sources import decide_license, read_sources
+from instag_hf.hub.tables import check_files
 from instag_hf.normalizer import TagNormalizer
 from instag_hf.selection import Selection
 from instag_hf.tagger import Tagger
@@ -33,6 +34,7 @@ __all__ = [
     "Given",
     "Published",
     "check_dataset",
+    "check_files",
     "download",
     "find_sources",
     "publish_dataset",
@@ -89,7 +91,8 @@ def publish_dataset(
         token: The Hub's token; that of `hf auth login` or `HF_TOKEN` by default.
 
     Raises:
-        InputError: A fact that the card states is not known, or the rows cannot be published.
+        InputError: A fact that the card states is not known, or the rows cannot be published, such as rows that name
+            files of this machine.
         MissingError: Charts are wanted, and matplotlib is not installed.
         HubError: The Hub did not take it; what it had is as it was.
     """
@@ -146,7 +149,7 @@ def write_dataset(
     """
     made = make(subset, folder, given)
     data = {ROWS: folder / ROWS}
-    made.rows.to_parquet(data[ROWS])
+    tables.to_parquet(made.rows, data[ROWS])
     sources = find_sources(source, token=token)
     try:
         terms = decide_license(license, {}, sources, what=folder.name)

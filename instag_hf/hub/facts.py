@@ -14,6 +14,7 @@ from instag_hf.hub.committing import Content
 from instag_hf.normalizer import TagNormalizer
 from instag_hf.replies import store
 from instag_hf.rows import ERROR, EXPLANATIONS, NORMALIZED, TAGGER, TAGS, TURNS
+from instag_hf.rows.stored import stored
 from instag_hf.selection import ROUND, Selection
 from instag_hf.selection.records import facts_of
 from instag_hf.tagger import Tagger
@@ -217,7 +218,7 @@ def _charts(
 
 
 def _example(rows: "Dataset") -> dict[str, Any]:
-    row = {name: _shown(value) for name, value in rows.with_format(None)[0].items()}
+    row = {name: _shown(value) for name, value in next(stored(rows.select([0]))).items()}
     after = {name: value for name, value in row.items() if name in MEANINGS and name not in {ERROR, TAGGER}}
     return {"before": {name: value for name, value in row.items() if name not in MEANINGS}, "after": after}
 

@@ -1,8 +1,9 @@
 """Rows in, the Parquet files of a dataset repo out, with what the Hub's viewer and `load_dataset` must know of them."""
 
 import math
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,11 @@ def write_shards(
 
     Returns:
         Path in the repo to file.
+
+    Raises:
+        InputError: A row names a file that is not of a dataset on the Hub.
     """
+    check_files(ds)
     inside = "data" if config == "default" else config
     (folder / inside).mkdir(parents=True, exist_ok=True)
     bytes_a_row = ds.data.nbytes / max(1, ds.data.num_rows)  # the table may hold more rows than were selected
@@ -105,12 +110,59 @@ def write_shards(
     return written
 
 
-def _with_files(ds: "Dataset") -> "Dataset":
-    """Put the bytes of images and sounds into the rows, where there are only paths of this machine."""
+def to_parquet(ds: "Dataset", path: Path) -> None:
+    """Write rows as Parquet; files that they name stay where they are, though `datasets` would ask for their sizes."""
+    ds.to_parquet(path, batch_size=1_000 if _with_paths(ds) else None)
+
+
+def check_files(ds: "Dataset") -> None:
+    """Refuse rows that name files of this machine, since whoever wrote the rows may have named any of them.
+
+    Files that `datasets` took from the Hub are of the dataset itself, and pass; so do bytes, whatever they are named.
+
+    Raises:
+        InputError: A row names a file that is not of a dataset on the Hub.
+    """
+    from datasets import config
+    from huggingface_hub import constants
+
+    taken = [os.path.realpath(place) for place in (config.DOWNLOADED_DATASETS_PATH, constants.HF_HUB_CACHE)]
+    columns = _with_paths(ds)
+    batches = ds.select_columns(columns).with_format("arrow").iter(100) if columns else ()
+    cells = ((name, cell) for batch in batches for row in batch.to_pylist() for name, cell in row.items())
+    for place, (name, cell) in enumerate(cells):
+        for path in _named(cell):
+            whole = os.path.realpath(path)
+            if not any(whole.startswith(folder + os.sep) for folder in taken):
+                raise InputError(
+                    f'hub: row {place // len(columns)}: expected the bytes of a file in "{name}", found its path '
+                    f"alone, {path}. No file is read because a row names it. If these files are to go along, put "
+                    "them into the rows with ds.save_to_disk and load_from_disk; else remove the column."
+                )
+
+
+def _with_paths(ds: "Dataset") -> list[str]:
+    """Name the columns of images, sounds and the like, whose cells may hold paths in place of bytes."""
     from datasets.features.features import require_storage_embed
+
+    return [name for name, feature in ds.features.items() if require_storage_embed(feature)]
+
+
+def _named(cell: Any) -> Iterator[str]:
+    """Find the paths in a cell that stand for bytes."""
+    if isinstance(cell, list):
+        yield from (path for each in cell for path in _named(each))
+    elif isinstance(cell, dict) and {"bytes", "path"} == set(cell):
+        yield from [cell["path"]] if cell["bytes"] is None and cell["path"] is not None else []
+    elif isinstance(cell, dict):
+        yield from (path for each in cell.values() for path in _named(each))
+
+
+def _with_files(ds: "Dataset") -> "Dataset":
+    """Put the bytes of images and sounds into the rows, where there are only paths of what is from the Hub."""
     from datasets.table import embed_table_storage
 
-    if not any(require_storage_embed(feature) for feature in ds.features.values()):
+    if not _with_paths(ds):
         return ds
     return ds.with_format("arrow").map(embed_table_storage, batched=True, batch_size=100, keep_in_memory=True)
 

@@ -36,7 +36,7 @@ def keep_rows(ds: "Dataset", repo_id: str, *, split: str = "train", token: str |
         token: The Hub's token; that of `hf auth login` or `HF_TOKEN` by default.
 
     Raises:
-        InputError: The repo is public, or its other splits have other columns.
+        InputError: The repo is public, its other splits have other columns, or rows name files of this machine.
         HubError: The Hub did not take it; what it had is as it was.
     """
     with tempfile.TemporaryDirectory(prefix="instag-hub-") as scratch:

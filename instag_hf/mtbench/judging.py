@@ -180,7 +180,7 @@ def write_judgments(
     holds the judgments of many models, so those of others that are there already stay.
 
     Raises:
-        InputError: The file that is there holds no judgments, or cannot be written.
+        InputError: The file that is there holds no judgments, or cannot be written; then it is as it was.
     """
     known = {question.id: question for question in bench.questions}
     others = [row for row in read_lines(path) if row.get("model") != model] if path.exists() else []

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -165,14 +166,16 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a file of lines, in a folder that is made where it is not there.
+    """Write a file of lines whole or not at all, in a folder that is made where it is not there.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: It cannot be written; a file that was there is as it was.
     """
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(clean("".join(lines)), encoding="utf-8")
+        part.write_text(clean("".join(lines)), encoding="utf-8")
+        os.replace(part, path)
     except OSError as error:
         raise InputError(f"mt-bench: could not write {path}: {error}. Choose another folder.") from error
 

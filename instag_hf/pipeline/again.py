@@ -22,6 +22,7 @@ from instag_hf.pipeline import stages
 from instag_hf.pipeline.files import load
 from instag_hf.pipeline.whole import Excluded, Outcome, Plan, run
 from instag_hf.prompts import load_recipe, read_recipe, recipe_names
+from instag_hf.selection import InformationGain, Method
 from instag_hf.selection.records import read_facts
 from instag_hf.tagger import Tagger
 
@@ -193,7 +194,7 @@ def read_plan(
         normalizer=settings,
         vocabulary=str(folder / "normalizer") if applied else "",
         n=n,
-        method=method,
+        method=_method(method, embedder),
         rules=rules,
         exclude=_exclude(told.get("exclude"), chosen, exclude),
     )
@@ -276,6 +277,15 @@ def _embedder(recorded: str) -> str:
     if recorded != MINILM and ("/" not in recorded or not _REPO.fullmatch(recorded) or Path(recorded).exists()):
         raise InputError(f"rerun: the embedder was a local folder, {recorded!r}. Give it with embedder= (--embedder).")
     return recorded
+
+
+def _method(recorded: Method, given: str) -> Method:
+    """Give a method that embeds tags the embedder of this machine; a record must not choose its folders here either."""
+    if not isinstance(recorded, InformationGain) or recorded.embedder is None:
+        return recorded
+    if not isinstance(recorded.embedder, str):
+        raise _wrong("selection: settings: embedder", "str or nothing", recorded.embedder)
+    return dataclasses.replace(recorded, embedder=given or _embedder(recorded.embedder))
 
 
 def _tagger(found: Any, told: Mapping[str, Any], model: str) -> tuple[Tagger, list[str]]:

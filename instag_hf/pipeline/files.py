@@ -1,6 +1,7 @@
 """Datasets in and out: local files of any usual format, folders, the Hub; what is written is whole or not there."""
 
 import contextlib
+import glob
 import os
 import re
 import tempfile
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from instag_hf.errors import InputError
 from instag_hf.hub.committing import network_errors
+from instag_hf.hub.tables import check_files, to_parquet
 from instag_hf.rows import TAGGER
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def save(dataset: "Dataset", target: str) -> Path:
         target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder for `load_from_disk`.
 
     Raises:
-        InputError: It cannot be written there.
+        InputError: It cannot be written there, or a folder would take in files of this machine that rows name.
     """
     path = Path(target)
     try:
@@ -125,7 +127,9 @@ def check_folder(target: str | Path, ours: Collection[str], *, overwrite: bool =
     Raises:
         InputError: It is there and may not be replaced, holds something of others, or cannot be written.
     """
-    path = Path(target)
+    path = Path(target).resolve()
+    if Path.cwd().is_relative_to(path):  # whoever stands in a folder would stand in none when it is replaced
+        raise InputError(f"output: expected another folder than {target}, which we are in. Choose another name.")
     held = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
     if path.is_file() or (held and not overwrite):
         raise InputError(f"output: {target} is there already. Choose another name, or allow it with --overwrite.")
@@ -142,7 +146,7 @@ def whole_folder(target: str | Path) -> Iterator[Path]:
     Raises:
         InputError: It cannot be written.
     """
-    path = Path(target)
+    path = Path(target).resolve()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".instag-") as scratch:
         written = Path(scratch) / "new" / path.name
         written.mkdir(parents=True)
@@ -183,12 +187,13 @@ def _write(dataset: "Dataset", path: Path) -> None:
     compression = "gzip" if path.suffix.lower() == ".gz" else None
     kind = _format(path)
     if kind == "parquet":
-        dataset.to_parquet(path)
+        to_parquet(dataset, path)
     elif kind == "jsonl":
         dataset.to_json(path, compression=compression, force_ascii=False)
     elif kind == "csv":
         dataset.to_csv(path, compression=compression)
     else:
+        check_files(dataset)  # for it puts the files that rows name into them
         dataset.save_to_disk(path)
 
 
@@ -203,18 +208,41 @@ def _load_local(path: Path) -> object:
     import datasets
 
     if path.is_dir():
-        saved = (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
-        try:
-            return datasets.load_from_disk(path) if saved else datasets.load_dataset(str(path))
-        except (FileNotFoundError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-            raise InputError(f"input: expected a folder of data files, found {path}: {_line(error)}") from error
+        if any((path / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
+            with _told(f"input: expected a folder that save_to_disk wrote, found {path}"):
+                return datasets.load_from_disk(path)
+        _check_name(path.resolve(), "*?[")
+        with _told(f"input: expected a folder of data files, found {path}"):
+            return datasets.load_dataset(str(path))
     kind = READERS.get(_format(path))
     if kind is None:
         raise InputError(f"input: expected a file ending in {list(READERS)} (and .gz), found {path.name}.")
+    whole = os.path.abspath(path)
+    _check_name(whole)
+    if path.suffix.lower() == ".gz":  # its name is also that of what is in it
+        _check_name(path.name, "*?[")
+    with _told(f"input: could not read {path} as {kind}"):
+        return datasets.load_dataset(kind, data_files=glob.escape(whole))
+
+
+def _check_name(whole: str | Path, marks: str = "") -> None:
+    """Refuse a name that `datasets` would take for a pattern, or for a file in an archive, and read other rows."""
+    found = [mark for mark in (*marks, "::") if mark in str(whole)]
+    if found:
+        raise InputError(f"input: expected a name without {found[0]}, found {whole}. Rename it, or move what is in it.")
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in one sentence why `datasets` cannot read a file or folder, in place of whatever it raises."""
+    import datasets
+
     try:
-        return datasets.load_dataset(kind, data_files=str(path))
-    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise InputError(f"input: could not read {path} as {kind}: {error.__cause__ or error}") from error
+        yield
+    except StopIteration as error:  # of a file of no line
+        raise InputError(f"{what}: there is no row in it.") from error
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
+        raise InputError(f"{what}: {_line(error)}") from error
 
 
 def load_hub(source: str, *, token: bool | None = None) -> object:

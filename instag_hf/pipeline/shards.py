@@ -125,6 +125,8 @@ def merge_shards(places: Sequence[str]) -> "Dataset":
 def _found(places: Sequence[str]) -> list[tuple[str, Shard, "Dataset"]]:
     import datasets
 
+    if not places:
+        raise InputError("merge: expected shards, found none. Give their files, their folder or their dataset.")
     paths = [Path(place) for place in places]
     if len(paths) == 1 and not paths[0].exists():
         splits = load_hub(places[0])

@@ -13,6 +13,7 @@ from instag_hf.pipeline.stopping import CtrlC
 from instag_hf.replies import Reply, store
 from instag_hf.rows import ERROR, NORMALIZED, TAGS, check_columns, queries
 from instag_hf.rows.columns import class_names, label
+from instag_hf.rows.stored import stored
 from instag_hf.tagger import Columns, Row, Tagger, features
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ def evaluate(
         raise InputError(f"evaluate: expected rows with gold tags, found {rows:,} rows that all failed.")
     wanted = []
     for place, tags in enumerate(dataset[gold]):
-        if tags is not None and not isinstance(tags, list):
+        if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
             raise InputError(
-                f'evaluate: expected lists of gold tags in "{gold}", found {str(tags)[:80]!r} in row {place}.'
+                f'evaluate: expected lists of gold tags, texts, in "{gold}", found {str(tags)[:80]!r} in row {place}.'
             )
         wanted.append(tags or [])
     ours = (*features(), NORMALIZED)
@@ -124,7 +125,7 @@ def evaluate(
 def _replies(dataset: "Dataset", tagger: Tagger) -> list[Reply]:
     """Take what the store has for the queries of a dataset."""
     found = []
-    for row in dataset:
+    for row in stored(dataset):
         try:
             asked = queries(row, column=tagger.column, turns=tagger.turns)
         except RowError:

@@ -11,11 +11,14 @@ from instag_hf.analysis import Report, report
 from instag_hf.charts.page import render_page
 from instag_hf.embeddings import MINILM
 from instag_hf.errors import InputError, MissingError
+from instag_hf.hub.tables import to_parquet
 from instag_hf.normalizer import Settings, TagNormalizer
 from instag_hf.pipeline import stages
 from instag_hf.pipeline.files import check_folder, load, whole_folder
-from instag_hf.rows import check_columns
+from instag_hf.rows import NORMALIZED, TAGS, check_columns
 from instag_hf.selection import ComplexityFirst, Method, Rules, Selection, check_n, choose
+from instag_hf.selection.limits import read_limits
+from instag_hf.selection.pool import ranges_of, read_pool
 from instag_hf.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -54,7 +57,8 @@ class Excluded:
                 f'exclude: expected a column "{self.column}" in {self.source}, found columns {found.column_names}.'
             )
         texts = found[self.column][:]
-        return [text for each in texts for text in (each if isinstance(each, list) else [each])]
+        told = [text for each in texts for text in (each if isinstance(each, list) else [each])]
+        return [text for text in told if text is not None]  # an empty cell asks nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,8 +172,14 @@ def run(
         hub.check_dataset(publish, source=plan.source, license=license, private=private, token=token)
     on_stage(f"reading {plan.source}")
     dataset = stages.without_normalized(load(plan.source, split=plan.split, limit=plan.limit), plan.tagger)
-    _check(dataset, plan)
-    rules = dataclasses.replace(plan.rules, exclude=plan.exclude.read() if plan.exclude else None)
+    rules = dataclasses.replace(
+        plan.rules,
+        exclude=plan.exclude.read() if plan.exclude else None,
+        text_column=plan.rules.text_column or plan.tagger.column,
+    )
+    _check(dataset, plan, rules)
+    if publish is not None:
+        hub.check_files(dataset)
     fitted = None if plan.vocabulary else _rehearse(plan.normalizer)
     known = TagNormalizer.from_pretrained(plan.vocabulary) if plan.vocabulary else None
 
@@ -196,7 +206,7 @@ def run(
         commands=commands,
     )
     with whole_folder(output) as folder:
-        pool.to_parquet(folder / TAGGED)
+        to_parquet(pool, folder / TAGGED)
         title = f"Tags of {Path(plan.source).name}"
         page = render_page(counted, pool, title=title, charts=pictures, no_charts=no_charts, **read)  # type: ignore[arg-type]
         (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
@@ -255,10 +265,10 @@ def _pin(source: str, token: str | None) -> str:
     return f"{found['id']}@{found['revision']}" if found["revision"] else source
 
 
-def _check(dataset: "Dataset", plan: Plan) -> None:
+def _check(dataset: "Dataset", plan: Plan, rules: Rules) -> None:
     """Refuse a dataset that the plan cannot be for."""
     names = dataset.column_names
-    tagger, rules, settings = plan.tagger, plan.rules, plan.normalizer
+    tagger, settings = plan.tagger, plan.normalizer
     check_columns(names, column=tagger.column, overwrite=tagger.overwrite)
     wanted = [rules.weight_column, rules.text_column, rules.source_column if rules.per_source is not None else None]
     for name in wanted:
@@ -269,6 +279,21 @@ def _check(dataset: "Dataset", plan: Plan) -> None:
             f"run: expected enough rows for min_count={settings.min_count} (--min-count), found {len(dataset):,}, so "
             "that no tag could be left. Lower it; the paper's 20 is for 17 datasets together."
         )
+    _rehearse_choice(dataset, plan, rules)
+
+
+def _rehearse_choice(dataset: "Dataset", plan: Plan, rules: Rules) -> None:
+    """Read what choosing needs besides the tags, which are not there yet."""
+    if rules.column is not None and rules.column not in (*dataset.column_names, TAGS, NORMALIZED):
+        raise InputError(
+            f'run: expected a column "{rules.column}", found columns {dataset.column_names}. Name another.'
+        )
+    pool = read_pool(dataset, rules, lengths=True, tagged=False)
+    read_limits(pool, dataclasses.replace(rules, per_tag=None), plan.n)
+    least = max((low for low, _ in ranges_of("tag", rules.per_tag or 0).values()), default=0)
+    there = min(plan.n, int(pool.open.sum()))
+    if least > there:
+        raise InputError(f"run: expected quotas of tags that fit into {there:,} rows, found {least:,}. Lower them.")
 
 
 def _rehearse(settings: Settings) -> dict[str, Any]:

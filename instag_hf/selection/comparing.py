@@ -200,6 +200,13 @@ def compare_in(pool: Pool, n: int, methods: Iterable[Method], seeds: Sequence[in
     """
     chosen = list(methods)
     chosen += [control for control in (Random(), Longest()) if control not in chosen]
+    if not pool.open.any():
+        told = ", ".join(f"{count:,} {reason}" for reason, count in pool.skipped.items() if count)
+        raise InputError(
+            f"compare: expected rows that can be chosen, found none among {len(pool):,} rows"
+            + (f" ({told})" if told else "")
+            + ". Tag the rows first, or loosen what is excluded."
+        )
     typical = _typical(pool)
     runs = [
         [

@@ -11,9 +11,7 @@ import numpy as np
 
 from instag_hf.errors import InputError
 from instag_hf.rows.columns import TagColumn
-from instag_hf.selection.pool import Bounds, Pool, Rules, stable_order
-
-NO_CAP = np.iinfo(np.int64).max
+from instag_hf.selection.pool import NO_CAP, Bounds, Pool, Rules, ranges_of, stable_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -156,11 +154,11 @@ def _limit(kind: str, members: TagColumn, bounds: Bounds, pool: Pool, n: int) ->
 
 def _ranges(kind: str, names: list[str], bounds: Bounds) -> Iterator[tuple[int | slice, int, int]]:
     if not isinstance(bounds, Mapping):
-        yield slice(None), *_range(kind, "every", bounds)
+        (every,) = ranges_of(kind, bounds).values()
+        yield slice(None), *every
         return
     place = {name: group for group, name in enumerate(names)}
-    for name, bound in bounds.items():
-        low, high = _range(kind, repr(name), bound)
+    for name, (low, high) in ranges_of(kind, bounds).items():
         if name in place:
             yield place[name], low, high
         else:
@@ -168,15 +166,3 @@ def _ranges(kind: str, names: list[str], bounds: Bounds) -> Iterator[tuple[int |
                 f"select: expected per_{kind} to name {kind}s of the dataset, found {name!r}, which no row has. "
                 "Check its spelling, or take it out."
             )
-
-
-def _range(kind: str, name: str, bound: object) -> tuple[int, int]:
-    low, high = (
-        (0, bound) if isinstance(bound, int) else bound if isinstance(bound, tuple) and len(bound) == 2 else (-1, 0)
-    )
-    high = NO_CAP if high is None else high
-    if isinstance(low, int) and isinstance(high, int) and 0 <= low <= high:
-        return low, int(high)
-    raise InputError(
-        f"select: expected per_{kind} to be a cap or (least, most) with 0 <= least <= most, found {bound!r} for {name}."
-    )

@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from instag_hf.errors import InputError, RowError
 from instag_hf.rows import ERROR, NORMALIZED, TAGS, find_shape, queries
 from instag_hf.rows.columns import BATCH, TagColumn, as_texts, class_names, label, read_tags
+from instag_hf.rows.stored import stored
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,6 +25,7 @@ RAW_TAGS = (
     f"select: reads {TAGS}, for there is no {NORMALIZED}. Raw tags spell one intention in many ways, so that rows seem "
     f"more diverse than they are; add {NORMALIZED} with ds.map(normalizer.normalize, batched=True)."
 )
+NO_CAP = np.iinfo(np.int64).max
 SIGNIFICANT = 30  # bits that decide which of two floats is the larger
 
 
@@ -63,8 +65,11 @@ class Rules:
         """Refuse what cannot be meant, before anything is read.
 
         Raises:
-            InputError: `match` or `seed` is of no known kind.
+            InputError: `match` or `seed` is of no known kind, or a cap or quota is no range.
         """
+        for kind, bounds in (("tag", self.per_tag), ("source", self.per_source)):
+            if bounds is not None:
+                ranges_of(kind, bounds)
         if self.match not in MATCHES:
             raise InputError(f"select: expected match to be one of {list(MATCHES)}, found {self.match!r}.")
         if not isinstance(self.seed, int) or self.seed < 0:
@@ -120,7 +125,9 @@ class Pool:
         return values if self.weights is None else steady(values * self.weights)
 
 
-def read_pool(ds: "Dataset", rules: Rules, *, lengths: bool = False, sources: bool = False) -> Pool:
+def read_pool(
+    ds: "Dataset", rules: Rules, *, lengths: bool = False, sources: bool = False, tagged: bool = True
+) -> Pool:
     """Read what choosing needs, and nothing else.
 
     Args:
@@ -128,15 +135,15 @@ def read_pool(ds: "Dataset", rules: Rules, *, lengths: bool = False, sources: bo
         rules: Which columns, and which rows may not be chosen.
         lengths: Whether the lengths of queries are wanted.
         sources: Whether sources are wanted even if `rules` do not limit them.
+        tagged: Whether rows have tags already; else they are read as rows without any.
 
     Raises:
         InputError: `ds` is no dataset in memory or on disk, a column is missing or holds something else, or there are
             rows of several taggers.
     """
     _check_dataset(ds)
-    column, notes = _tag_column(ds.column_names, rules.column)
-    tags = read_tags(ds, column, mixed=rules.mixed)
-    available = _succeeded(ds)
+    tags, notes = _read_tags(ds, rules) if tagged else (_no_tags(ds), ())
+    available = _succeeded(ds) if tagged else np.ones(len(ds), bool)
     skipped = Counter({f"failed: {kind}": count for kind, count in tags.failed.items()})
     measured = None
     if lengths or rules.exclude is not None:
@@ -156,6 +163,29 @@ def read_pool(ds: "Dataset", rules: Rules, *, lengths: bool = False, sources: bo
         sources=_read_sources(ds, rules.source_column) if sources or rules.per_source is not None else None,
         lengths=measured,
         notes=notes,
+    )
+
+
+def ranges_of(kind: str, bounds: Bounds) -> dict[str, tuple[int, int]]:
+    """Read the least and the most rows of each named group, or under "" of every one.
+
+    Raises:
+        InputError: A bound is no range.
+    """
+    if not isinstance(bounds, Mapping):
+        return {"": _range(kind, "every", bounds)}
+    return {name: _range(kind, repr(name), bound) for name, bound in bounds.items()}
+
+
+def _range(kind: str, name: str, bound: object) -> tuple[int, int]:
+    low, high = (
+        (0, bound) if isinstance(bound, int) else bound if isinstance(bound, tuple) and len(bound) == 2 else (-1, 0)
+    )
+    high = NO_CAP if high is None else high
+    if isinstance(low, int) and isinstance(high, int) and 0 <= low <= high:
+        return low, int(high)
+    raise InputError(
+        f"select: expected per_{kind} to be a cap or (least, most) with 0 <= least <= most, found {bound!r} for {name}."
     )
 
 
@@ -213,6 +243,15 @@ def _check_dataset(ds: object) -> None:
             f"select: expected a Dataset, found the splits {list(ds)}. Name one, such as ds[{list(ds)[0]!r}]."
         )
     raise InputError(f"select: expected a Dataset, found {type(ds).__name__}. Make one with Dataset.from_list(rows).")
+
+
+def _read_tags(ds: "Dataset", rules: Rules) -> tuple[TagColumn, tuple[str, ...]]:
+    column, notes = _tag_column(ds.column_names, rules.column)
+    return read_tags(ds, column, mixed=rules.mixed), notes
+
+
+def _no_tags(ds: "Dataset") -> TagColumn:
+    return TagColumn([], np.zeros(0, np.int32), np.zeros(len(ds) + 1, np.int64))
 
 
 def _tag_column(found: list[str], asked: str | None) -> tuple[str, tuple[str, ...]]:
@@ -313,14 +352,11 @@ def _queries_of(ds: "Dataset", column: str | None, remedy: str) -> Iterator[list
     except InputError as error:
         wanted = "of queries" if column is None else f'"{column}"'
         raise InputError(f"select: expected a column {wanted}, found columns {ds.column_names}. {remedy}") from error
-    names = [shape.column, *shape.context]
-    for batch in ds.select_columns(names).with_format(None).iter(1000):
-        for values in zip(*(batch[name] for name in names), strict=True):
-            row: dict[str, Any] = dict(zip(names, values, strict=True))
-            try:
-                yield queries(row, column=column)
-            except RowError:
-                yield []
+    for row in stored(ds.select_columns([shape.column, *shape.context])):
+        try:
+            yield queries(row, column=column)
+        except RowError:
+            yield []
 
 
 def _folded(text: str, match: str) -> str:

@@ -30,6 +30,7 @@ from instag_hf.training.runs import (
     RECORD,
     add_lora,
     base_name,
+    check_numbers,
     digest,
     known,
     load_base,
@@ -62,7 +63,7 @@ class LMSettings:
         total_tokens: Tokens of rows to train on, at most and within a row's length, whatever the epochs say; 0 is no
             bound. Two datasets are compared fairly over as many.
         learning_rate: The highest learning rate; it rises for the first `warmup` of all steps, then falls as a cosine.
-        warmup: Share of the steps, 0 to 1; the paper does not say.
+        warmup: Share of the steps, 0 to below 1; the paper does not say.
         weight_decay: AdamW's; the paper does not say.
         batch_size: Rows for each step, over all devices.
         device_rows: Rows that go through a device at once, at most; what its memory allows.
@@ -91,6 +92,16 @@ class LMSettings:
     alpha: int = 32
     evaluations: int = 4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be trained by, before anything is loaded.
+
+        Raises:
+            InputError: A number is out of its range.
+        """
+        check_numbers(self)
+        if self.evaluations == 1:
+            raise InputError("train: expected evaluations to be 0, or 2 or more, found 1.")
 
 
 LM_PRESETS = {
@@ -125,6 +136,16 @@ class LMJob:
     reply: str | None = None
     merge: bool = False
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what are no rows, before anything is loaded.
+
+        Raises:
+            InputError: They are the splits of a dataset.
+        """
+        for rows in (self.rows, self.eval_rows):
+            if isinstance(rows, Mapping):
+                raise InputError(f"train: expected a Dataset, found the splits {list(rows)}. Name one of them.")
 
 
 def train(ds: "Dataset", base: str, output: str | Path, **given: Any) -> dict[str, Any]:
@@ -241,9 +262,6 @@ def _check(talks: Sequence[Talk], settings: LMSettings) -> None:
     if not talks:
         raise InputError("train: expected rows with a query and an answer, found none.")
     check_template(settings.template)
-    for name in ("batch_size", "device_rows", "max_tokens"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"train: expected {name} of at least 1, found {getattr(settings, name)}.")
     devices = processes()
     if settings.batch_size % (devices * _device_rows(settings)):
         raise InputError(

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,38 @@ RECORD = "training.json"
 ADAPTER = "adapter"
 MERGED = "merged"
 CHECKPOINTS = "checkpoints"
+
+FROM_0 = ("max_steps", "total_tokens", "rank", "evaluations", "seed")
+FROM_1 = ("batch_size", "batch_tokens", "device_rows", "max_tokens", "alpha", "min_tag_count")
+ABOVE_0 = ("epochs", "learning_rate")
+
+
+def check_numbers(settings: Any) -> None:
+    """Refuse numbers among the fields of a training's settings by which nothing can be trained.
+
+    Raises:
+        InputError: Which one, and what it may be.
+    """
+    for name, value in vars(settings).items():
+        if name in FROM_0 + FROM_1:
+            least = int(name in FROM_1)
+            fine, wanted = isinstance(value, int) and value >= least, f"to be a whole number from {least} on"
+        elif name in ABOVE_0:
+            fine, wanted = _is_number(value) and value > 0, "to be a number above 0"
+        elif name == "weight_decay":
+            fine, wanted = _is_number(value) and value >= 0, "to be a number from 0 on"
+        elif name == "warmup":
+            fine, wanted = _is_number(value) and 0 <= value < 1, "to be a share from 0 to below 1"
+        elif name == "decoys":
+            fine, wanted = _is_number(value) and 0 <= value <= 1, "of 0 to 1 for each row"
+        else:
+            continue
+        if not fine:
+            raise InputError(f"train: expected {name} {wanted}, found {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def record(output: Path, facts: Mapping[str, Any]) -> None:

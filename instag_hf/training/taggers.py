@@ -23,6 +23,7 @@ from instag_hf.training.runs import (
     MERGED,
     add_lora,
     base_name,
+    check_numbers,
     digest,
     load_base,
     log_of,
@@ -49,7 +50,7 @@ class Settings:
         epochs: Passes over the examples.
         max_steps: Steps after which to stop, whatever the epochs say; 0 is no bound.
         learning_rate: The highest learning rate; it rises for the first `warmup` of all steps, then falls as a cosine.
-        warmup: Share of the steps, 0 to 1.
+        warmup: Share of the steps, 0 to below 1.
         weight_decay: AdamW's.
         batch_size: Examples for each step, on average.
         batch_tokens: Tokens with padding that go through the model at once, at most.
@@ -72,6 +73,14 @@ class Settings:
     min_tag_count: int = 2
     decoys: float = 0.03
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be trained by, before anything is loaded.
+
+        Raises:
+            InputError: A number is out of its range.
+        """
+        check_numbers(self)
 
 
 # The paper's InsTagger: LLaMA-2 7B, every weight, one epoch, since more over-fit (paper section 5, appendix C).
@@ -244,8 +253,6 @@ def _check(job: Job) -> None:
         raise InputError(f"train: expected formats of {list(FORMATS)}, found {unknown}.")
     if not job.settings.rank and (job.start or set(job.formats) != {"merged"}):
         raise InputError("train: rank 0 trains every weight and writes no adapter. Ask for the format merged alone.")
-    if not 0 <= job.settings.decoys <= 1:
-        raise InputError(f"train: expected decoys of 0 to 1 for each row, found {job.settings.decoys}.")
     if job.start and not Path(job.start).is_file():
         raise InputError(f"train: expected a GGUF adapter to start from, found no file {job.start}.")
     if job.recipe.format == "compact" and any(any(example.explanations) for example in job.examples):
