@@ -7,6 +7,7 @@ DATA ?=
 LIMIT ?=
 # Processes that share the tests; 0 runs them in one.
 WORKERS ?= 2
+PYTEST := -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: demo test test-all coverage lanes docs lint bench clean
 
@@ -14,15 +15,15 @@ demo: $(VENV)/.installed
 	$(BIN)/instag demo -o out $(if $(DATA),--data $(DATA)) $(if $(LIMIT),--limit $(LIMIT))
 
 test: lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=15 -m "not slow"
+	$(BIN)/python $(PYTEST) --durations=15 -m "not slow"
 
 test-all: lint lanes docs
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=15
+	$(BIN)/python $(PYTEST) --durations=15
 
 # Which lines of the package no test runs; other processes of the tests count too.
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run $(PYTEST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
