@@ -246,9 +246,9 @@ def test_a_control_is_trained_on_as_many_random_rows(base, rows, tmp_path):
 
 @pytest.mark.slow
 def test_packed_rows_see_themselves_alone(base, rows, tmp_path):
-    """A first step at a learning rate of 0 has the same loss, whether eight rows lie end to end or below another."""
+    """A first step of next to no learning has the same loss, whether eight rows lie end to end or below another."""
     some = rows.select(range(8))
-    still = {"learning_rate": 0.0, "max_steps": 1, "max_tokens": 1024}
+    still = {"learning_rate": 1e-12, "max_steps": 1, "max_tokens": 1024}
     apart = train(some, base, tmp_path / "a", settings=LMSettings(batch_size=8, device_rows=8, **still))
     packed = train(some, base, tmp_path / "b", settings=LMSettings(batch_size=1, packing=True, **still))
     assert losses(packed)[0] == pytest.approx(losses(apart)[0], rel=1e-5)
