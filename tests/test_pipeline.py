@@ -137,6 +137,7 @@ configs:
         ),
         ("me/script", {"script.py": b"import datasets\n"}, "Dataset scripts are no longer supported"),
         ("me/broken", {"train.jsonl": b'{"x": \n[[['}, "JSON parse error"),
+        ("me/broken-head", {"train.jsonl": b"{}\n", "README.md": b"---\na: [\n---\n"}, "README.md is no YAML"),
     ],
 )
 def test_a_dataset_of_the_hub_that_cannot_be_read_is_a_clear_error(name, files, told, load, local_hub):

@@ -234,14 +234,20 @@ def _check_name(whole: str | Path, marks: str = "") -> None:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Say in one sentence why `datasets` cannot read a file or folder, in place of whatever it raises."""
+    """Say in one sentence why `datasets` cannot read something, in place of whatever it raises."""
     import datasets
+    import yaml
 
     try:
         yield
+    except InputError:
+        raise
     except StopIteration as error:  # of a file of no line
         raise InputError(f"{what}: there is no row in it.") from error
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
+    except yaml.YAMLError as error:
+        raise InputError(f"{what}: the head of its README.md is no YAML: {_line(error)}") from error
+    # ValueError where a config must be named, RuntimeError for a loading script.
+    except (*network_errors(), OSError, ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
         raise InputError(f"{what}: {_line(error)}") from error
 
 
@@ -260,18 +266,11 @@ def load_hub(source: str, *, token: bool | None = None) -> object:
     from instag_hf.hub.working import learn_taggers
 
     name, _, revision = source.partition("@")
-    try:
+    with _told(f"input: expected a local file or folder, or a dataset on the Hub, found {source!r}"):
         found = datasets.load_dataset(name, revision=revision or None, token=token)
         if token is not False and any(TAGGER in columns for columns in found.column_names.values()):
             learn_taggers(name, revision=revision or None)
         return found
-    except InputError:
-        raise
-    # `datasets` raises ValueError where a config must be named, RuntimeError for a loading script.
-    except (*network_errors(), ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
-        raise InputError(
-            f"input: expected a local file or folder, or a dataset on the Hub, found {source!r}: {_line(error)}"
-        ) from error
 
 
 def _line(error: BaseException) -> str:
