@@ -246,7 +246,15 @@ def test_sample_is_ours_and_varied():
     assert any(len(turns) > 2 for turns in sample["messages"])
 
 
-def test_ctrl_c_after_the_last_row_is_heard():
+@pytest.fixture
+def listening():
+    """Hear Ctrl-C, which a process started in the background of a shell ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_after_the_last_row_is_heard(listening):
     with pytest.raises(Interrupted, match="stopped by Ctrl-C"), CtrlC():
         signal.raise_signal(signal.SIGINT)
 
