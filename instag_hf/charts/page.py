@@ -6,8 +6,6 @@ it, and the page's own policy lets the browser run one script, whose hash it nam
 
 import base64
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from instag_hf.analysis.reading import Asked
 from instag_hf.charts import Chart, address
 from instag_hf.charts.explorer import EXAMPLES, NAME, QUERY, dumped, explore, shortened
 from instag_hf.errors import InputError
+from instag_hf.rows.written import write_whole
 
 if TYPE_CHECKING:
     from instag_hf.rows.columns import Tagged
@@ -85,11 +84,7 @@ def write_page(text: str, target: str | Path) -> Path:
     """
     path = Path(target)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".instag-") as scratch:
-            written = Path(scratch) / path.name
-            written.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(written, path)
+        write_whole(path, text)
     except OSError as error:
         raise InputError(f"page: could not write {target}: {error}. Choose another place.") from error
     return path

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from instag_hf.errors import InputError
 from instag_hf.rows import clean
+from instag_hf.rows.written import write_whole
 
 # Where the files lie in a plain folder, a FastChat checkout, FastChat's data folder, and that of one benchmark.
 QUESTIONS = ("question.jsonl", "mt_bench/question.jsonl", "data/mt_bench/question.jsonl")
@@ -171,11 +171,8 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     Raises:
         InputError: It cannot be written; a file that was there is as it was.
     """
-    part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(clean("".join(lines)), encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, "".join(lines))
     except OSError as error:
         raise InputError(f"mt-bench: could not write {path}: {error}. Choose another folder.") from error
 

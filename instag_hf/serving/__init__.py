@@ -263,9 +263,8 @@ def _loaded(model: str) -> tuple[list[str], Recipe]:
     """Say how llama.cpp loads a model, and the recipe that it is asked with, whose prompts must fit into a slot."""
     if model != embedded.MODEL and not model.endswith(".gguf"):
         return ["-hf", model], recipe_for(model)
-    recipe = (
-        recipe_for(model) if embedded.is_whole(model) else embedded.trained_recipe(model) or load_recipe("embedded")
-    )
+    untold = recipe_for(model) if embedded.is_whole(model) else load_recipe("embedded")
+    recipe = embedded.trained_recipe(model) or untold
     return ["-m", str(embedded.weights(model))], recipe
 
 

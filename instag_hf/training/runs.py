@@ -5,7 +5,6 @@ import importlib
 import importlib.metadata
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from instag_hf.engines import embedded
 from instag_hf.engines.local import load
 from instag_hf.errors import InputError, MissingError
 from instag_hf.rows import clean
+from instag_hf.rows.written import write_whole
 from instag_hf.training.gguf import PREFIX, LoraFile, load_gguf
 
 if TYPE_CHECKING:
@@ -61,14 +61,7 @@ def _is_number(value: Any) -> bool:
 
 def record(output: Path, facts: Mapping[str, Any]) -> None:
     """Write the facts of a run into its folder."""
-    _write(output / RECORD, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all, since half of one would be taken for that of another training."""
-    part = path.with_suffix(f".{os.getpid()}.part")  # several processes may train together
-    part.write_text(clean(text), encoding="utf-8")  # a path in a command may hold what is no Unicode
-    os.replace(part, path)
+    write_whole(output / RECORD, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
 def load_base(base: str, *, exact: bool = False) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
@@ -203,9 +196,8 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
     if (output / RECORD).is_file() and not (again and same):
         raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
     try:
-        plan.parent.mkdir(parents=True, exist_ok=True)
         if not same:
-            _write(plan, text)
+            write_whole(plan, text)
     except OSError as error:
         raise InputError(f"train: could not write into {output}: {error}. Choose another folder.") from error
     for checkpoint in plan.parent.glob("checkpoint-*"):
