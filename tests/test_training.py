@@ -193,16 +193,19 @@ def test_a_checkpoint_that_was_never_finished_does_not_stand_in_the_way(tmp_path
 
 
 def test_processes_of_one_training_may_prepare_its_folder_at_once(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from instag_hf.training.runs import prepare, record; sys.stdin.read()\n"
-    )
-    code += "for n in range(50): prepare(Path(sys.argv[1], str(n)), {'steps': 1})"
+    code = "import sys; from pathlib import Path; from instag_hf.training.runs import prepare; print(flush=True)\n"
+    code += "sys.stdin.read()\nfor n in range(200): prepare(Path(sys.argv[1], str(n)), {'steps': 1})"
     words = [sys.executable, "-c", code, tmp_path]
-    children = [subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    pipes = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.PIPE)
+    children = [subprocess.Popen(words, **pipes, text=True) for _ in range(4)]
+    for child in children:
+        child.stdout.readline()  # all have imported before any begins
     for child in children:
         child.stdin.close()
-    assert [child.wait() for child in children] == [0] * 4, [child.stderr.read() for child in children]
+    said = [child.stdout.read() + child.stderr.read() for child in children]
+    assert [child.wait() for child in children] == [0] * 4, said
     for child in children:
+        child.stdout.close()
         child.stderr.close()
 
 

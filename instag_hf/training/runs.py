@@ -190,8 +190,9 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
     plan = output / CHECKPOINTS / "job.json"
     told = {name: fact for name, fact in facts.items() if name != "command"}  # its words may differ in a folder's name
     text = clean(json.dumps(told, indent=2, ensure_ascii=False))
-    same = plan.is_file() and plan.read_text(encoding="utf-8") == text
-    if plan.is_file() and not same:
+    held = plan.read_text(encoding="utf-8") if plan.is_file() else None  # asked once: another process may write it now
+    same = held == text
+    if held is not None and not same:
         raise InputError(f"train: {output} holds a training with other settings or data. Choose another folder.")
     if (output / RECORD).is_file() and not (again and same):
         raise InputError(f"train: {output} holds a finished training already. Choose another folder.")
