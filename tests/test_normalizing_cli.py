@@ -46,6 +46,13 @@ def test_rows_do_not_take_the_place_of_the_vocabulary(save, here):
     assert not (here / "both").exists()
 
 
+def test_rows_do_not_go_into_the_vocabularys_folder(here):
+    done = run(*PLAIN, "-o", "vocabulary/rows.parquet", "--save", "vocabulary")
+    assert done.exit_code == 2
+    assert "found -o vocabulary/rows.parquet in --save vocabulary, a vocabulary's folder." in done.stderr
+    assert not (here / "vocabulary").exists()
+
+
 def test_a_dry_run_shows_the_funnel_and_merges_and_writes_nothing(here):
     done = run(*PLAIN, "--dry-run")
     assert done.exit_code == 0, done.output

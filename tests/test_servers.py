@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from instag_hf.engines.lanes import Slots
 from instag_hf.engines.openai import served_models
-from instag_hf.engines.transport import Answer, HttpEngine, _message, _seconds, _shown
+from instag_hf.engines.transport import Answer, HttpEngine, _message, _seconds, _shown, place
 from instag_hf.errors import EngineError, InputError
 from instag_hf.parsing import TAG_LIST_REGEX, parse
 from instag_hf.replies import store
@@ -437,8 +437,6 @@ def test_a_server_that_speaks_no_http_reports_no_models(answering, monkeypatch):
 
 
 def test_the_hub_token_goes_to_hugging_face_alone(monkeypatch):
-    from instag_hf.engines.transport import place
-
     monkeypatch.setenv("HF_TOKEN", "hf_planted_token")
     for address, token in (
         ("https://router.huggingface.co/v1", "hf_planted_token"),
@@ -450,3 +448,47 @@ def test_the_hub_token_goes_to_hugging_face_alone(monkeypatch):
     ):
         monkeypatch.setenv("INSTAG_URL", address)
         assert place("openai")[1] == token
+
+
+@pytest.fixture
+def behind(clean_home, monkeypatch):
+    """A proxy between us and a server that only it can reach; it answers for that server."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("INSTAG_ENGINE", "openai")
+    monkeypatch.setenv("INSTAG_URL", "http://tagger.invalid:8000/v1")
+    monkeypatch.setenv("INSTAG_MODEL", "stand-in")
+    monkeypatch.setenv("INSTAG_PATIENCE", "0")
+    with TaggingServer() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        yield proxy
+
+
+def test_a_server_is_asked_through_the_proxy_that_the_environment_names(behind):
+    columns = Tagger(recipe="embedded")(ROW)
+    assert columns[TAGS]
+    assert behind.counts().answered == 1
+    assert served_models() == ["stand-in"]
+
+
+@pytest.mark.parametrize("named", ["tagger.invalid", "*"])
+def test_a_server_that_needs_no_proxy_is_asked_itself(behind, named, monkeypatch):
+    monkeypatch.setenv("no_proxy", named)
+    with pytest.raises(EngineError, match=re.escape("http://tagger.invalid:8000: nobody listens.")):
+        Tagger(recipe="embedded")(ROW)
+    assert behind.counts().requests == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_server_of_this_machine_is_asked_past_every_proxy(host, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("INSTAG_URL", f"http://{host}:8000")
+    assert place("openai").proxy is None
+
+
+def test_a_proxy_that_is_not_there_is_told_without_its_password(behind, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(EngineError, match=r"the proxy that the environment names does not answer\.") as told:
+        Tagger(recipe="embedded")(ROW)
+    assert "secret" not in str(told.value)

@@ -138,12 +138,16 @@ def test_a_killed_training_goes_on_and_ends_where_an_unbroken_one_does(base, tmp
 
 
 def test_eval_tagger_prints_a_table_and_json(tmp_path, clean_home):
-    rows = write_rows(tmp_path / "gold.jsonl", EXAMPLES[:6])
+    sources = ["mine", "mine", "mine", "\x1b[31mred", None, None]
+    gold = [e._replace(source=source) for e, source in zip(EXAMPLES[:6], sources, strict=True)]
+    rows = write_rows(tmp_path / "gold.jsonl", gold)
     words = [INSTAG, "eval-tagger", rows, "--gold", "tags"]
     table = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert "6 queries, 0 failed" in table
     assert "fuzzy match" in table
     assert "  mine" in table
+    assert "  no source" in table
+    assert "\x1b" not in table
     again = subprocess.run([*words, "--json", "--no-fuzzy"], capture_output=True, text=True, check=True).stdout
     scores = json.loads(again)
     assert scores["kept_replies"] == 6

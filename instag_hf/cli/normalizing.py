@@ -105,8 +105,12 @@ def _check(output: str | None, save: str | None, vocabulary: str | None, overwri
 
     if not output and not (save and not vocabulary):
         raise click.UsageError("expected where to write, found neither. Give -o or, for the vocabulary, --save.")
-    if output and save and Path(output).resolve() in (Path(save).resolve(), *Path(save).resolve().parents):
-        raise click.UsageError(f"expected two places, found --save {save} in -o {output}, which takes its place.")
+    if output and save:
+        rows, folder = Path(output).resolve(), Path(save).resolve()
+        if rows in (folder, *folder.parents):
+            raise click.UsageError(f"expected two places, found --save {save} in -o {output}, which takes its place.")
+        if folder in rows.parents:
+            raise click.UsageError(f"expected two places, found -o {output} in --save {save}, a vocabulary's folder.")
     if output:
         pipeline.check_target(output, overwrite=overwrite)
     if save and Path(save).is_file():

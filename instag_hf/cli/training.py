@@ -10,6 +10,7 @@ import click
 
 from instag_hf.cli.shown import command_line, progress
 from instag_hf.cli.tagging import make_tagger, tagger_options
+from instag_hf.rows import fit
 
 if TYPE_CHECKING:
     from instag_hf.tagger import Tagger
@@ -226,4 +227,4 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
     kept = f"   ({scores['kept_replies']:,} replies were in the store already)" if scores["kept_replies"] else ""
     yield f"rows/s                  {scores['rows_a_second']:>10.1f}{kept}"
     for source, score in sorted(agreed["sources"].items()):
-        yield f"  {source[:40]:<40}  F1 {score['f1']:.3f}"
+        yield f"  {fit(source or 'no source', 40)}  F1 {score['f1']:.3f}"

@@ -8,7 +8,7 @@ import urllib.request
 from typing import Any
 
 from instag_hf.engines import Request
-from instag_hf.engines.transport import HttpEngine, place
+from instag_hf.engines.transport import HttpEngine, Place, place
 from instag_hf.errors import EngineError, InputError
 from instag_hf.parsing import TAG_LIST_REGEX, TAG_LIST_SCHEMA
 from instag_hf.replies import Reply
@@ -107,7 +107,7 @@ def openai_engine() -> OpenAIEngine:
     server = os.environ.get("INSTAG_SERVER") or "auto"
     if server not in SERVERS:
         raise InputError(f"INSTAG_SERVER: expected one of {list(SERVERS)}, found {server!r}.")
-    return _engine(*place("openai"), server)
+    return _engine(place("openai"), server)
 
 
 def served_models() -> list[str]:
@@ -115,13 +115,15 @@ def served_models() -> list[str]:
     try:
         engine = openai_engine()
         request = urllib.request.Request(engine.at("/v1/models"), headers=engine._headers)
-        with urllib.request.build_opener(_Here).open(request, timeout=5.0) as answer:
+        proxies = {request.type: engine._proxy} if engine._proxy else {}
+        way = urllib.request.build_opener(_Here, urllib.request.ProxyHandler(proxies))
+        with way.open(request, timeout=5.0) as answer:
             return [str(model["id"]) for model in json.load(answer)["data"]]
     except (InputError, OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return []
 
 
 @functools.lru_cache
-def _engine(url: str, key: str | None, limit: int, read_timeout_s: float, server: str) -> OpenAIEngine:
+def _engine(at: Place, server: str) -> OpenAIEngine:
     """Keep one engine for one place, because its slots are counted by engine."""
-    return OpenAIEngine(url, key=key, limit=limit, read_timeout_s=read_timeout_s, server=server)
+    return OpenAIEngine(**at._asdict(), server=server)

@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 from instag_hf.engines import Request
-from instag_hf.engines.transport import DEFAULT_LIMIT, Answer, HttpEngine, place, up_to
+from instag_hf.engines.transport import DEFAULT_LIMIT, Answer, HttpEngine, Place, place, up_to
 from instag_hf.errors import EngineError
 from instag_hf.parsing import TAG_LIST_REGEX
 from instag_hf.replies import Reply
@@ -107,10 +107,10 @@ def tgi_engine() -> TGIEngine:
     Raises:
         InputError: One of the variables holds what it cannot.
     """
-    return _engine(*place("tgi"))
+    return _engine(place("tgi"))
 
 
 @functools.lru_cache
-def _engine(url: str, key: str | None, limit: int, read_timeout_s: float) -> TGIEngine:
+def _engine(at: Place) -> TGIEngine:
     """Keep one engine for one place, because its slots are counted by engine."""
-    return TGIEngine(url, key=key, limit=limit, read_timeout_s=read_timeout_s)
+    return TGIEngine(**at._asdict())

@@ -9,11 +9,13 @@ import contextlib
 import datetime
 import email.utils
 import functools
+import ipaddress
 import json
 import math
 import os
 import re
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -35,6 +37,7 @@ WANTS_KEY = frozenset({401, 403})
 HUGGING_FACE = ("huggingface.co", "huggingface.cloud", "hf.co")
 HINTS = {401: " Set INSTAG_API_KEY.", 403: " Check INSTAG_API_KEY.", 404: " Check INSTAG_URL and INSTAG_MODEL."}
 MAX_SHOWN = 200
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 class Answer(NamedTuple):
@@ -66,6 +69,7 @@ class HttpEngine:
     Args:
         url: The server's root, with or without `/v1`.
         key: Sent as a bearer token; `None` sends none, so that no token of the user reaches a strange server.
+        proxy: An HTTP proxy on the way there.
         limit: Requests in flight at once.
         read_timeout_s: Seconds without a byte until a request counts as broken, by default `INSTAG_TIMEOUT` or 300;
             waiting for a slot does not count.
@@ -74,7 +78,13 @@ class HttpEngine:
     kind = "http"
 
     def __init__(
-        self, url: str, *, key: str | None = None, limit: int = DEFAULT_LIMIT, read_timeout_s: float | None = None
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        proxy: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        read_timeout_s: float | None = None,
     ) -> None:
         """Keep where to ask; nothing is sent yet."""
         parts = urllib.parse.urlsplit(url)
@@ -86,6 +96,7 @@ class HttpEngine:
         secrets = {text for text in (key, *_secrets_in(url)) if text}
         self._secrets = tuple(sorted(secrets, key=len, reverse=True))  # one may be a part of another
         self._headers = _authorization(key, parts.username, parts.password)
+        self._proxy = proxy
         read_timeout_s = env_number("INSTAG_TIMEOUT", READ_TIMEOUT_S) if read_timeout_s is None else read_timeout_s
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=read_timeout_s)
 
@@ -112,6 +123,7 @@ class HttpEngine:
                 self.at("/health"),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=10.0),
+                proxy=self._proxy,
                 allow_redirects=False,
             ):
                 return True
@@ -133,7 +145,12 @@ class HttpEngine:
         try:
             with self._told():
                 async with http().post(
-                    self.at(path), json=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+                    self.at(path),
+                    json=body,
+                    headers=self._headers,
+                    timeout=self._timeout,
+                    proxy=self._proxy,
+                    allow_redirects=False,
                 ) as answer:
                     text = await answer.text(errors="replace")
                     if answer.status != 200:
@@ -159,7 +176,7 @@ class HttpEngine:
         try:
             with self._told():
                 async with http().get(
-                    self.at(path), headers=self._headers, timeout=timeout, allow_redirects=False
+                    self.at(path), headers=self._headers, timeout=timeout, proxy=self._proxy, allow_redirects=False
                 ) as answer:
                     text = await answer.text(errors="replace")
                     if answer.status in RETRYABLE | WANTS_KEY:
@@ -181,6 +198,14 @@ class HttpEngine:
             raise EngineError(
                 "expected a certificate that this machine trusts, found none. Check the certificate, or write http:// "
                 "in INSTAG_URL where the server has none.",
+                where=self.shown,
+            ) from error
+        except aiohttp.ClientProxyConnectionError as error:
+            raise Unreachable("the proxy that the environment names does not answer.", where=self.shown) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise EngineError(
+                f"the proxy that the environment names refuses, status {error.status}. Check HTTPS_PROXY, or name the "
+                "server in NO_PROXY.",
                 where=self.shown,
             ) from error
         except aiohttp.ClientConnectorError as error:
@@ -241,10 +266,18 @@ def up_to(stops: tuple[str, ...], text: str) -> str:
     return text
 
 
-def place(kind: str) -> tuple[str, str | None, int, float]:
-    """Read `INSTAG_URL`, `INSTAG_API_KEY`, `INSTAG_CONCURRENCY` and `INSTAG_TIMEOUT`.
+class Place(NamedTuple):
+    """Where a server is and how it is asked, as the arguments of `HttpEngine`."""
 
-    Address, key, requests in flight, and seconds without a byte until a request counts as broken.
+    url: str
+    key: str | None
+    proxy: str | None
+    limit: int
+    read_timeout_s: float
+
+
+def place(kind: str) -> Place:
+    """Read `INSTAG_URL`, `INSTAG_API_KEY`, `INSTAG_CONCURRENCY`, `INSTAG_TIMEOUT`, and the variables of proxies.
 
     Without a key of its own, a Hugging Face address gets the user's Hub token, and no other address ever does.
 
@@ -261,7 +294,31 @@ def place(kind: str) -> tuple[str, str | None, int, float]:
     if limit < 1:
         raise InputError(f"INSTAG_CONCURRENCY: expected at least 1 request at once, found {limit:g}.")
     key = os.environ.get("INSTAG_API_KEY") or _hub_token(url)
-    return url, key, int(limit), env_number("INSTAG_TIMEOUT", READ_TIMEOUT_S)
+    proxy = _proxy_for(url, *(os.environ.get(name) for name in PROXIES))
+    return Place(url, key, proxy, int(limit), env_number("INSTAG_TIMEOUT", READ_TIMEOUT_S))
+
+
+@functools.lru_cache
+def _proxy_for(url: str, *environment: str | None) -> str | None:
+    """Find the HTTP proxy that this machine names for an address; the variables are those that may change meanwhile.
+
+    A server of this machine needs none, whatever is named.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    if host == "localhost" or _is_loopback(host) or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    named = urllib.request.getproxies()
+    proxy = named.get(parts.scheme) or named.get("all") or ""
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    return proxy if _is_address(proxy) else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def _is_address(url: str) -> bool:

@@ -171,13 +171,7 @@ def run(
     if publish is not None:
         hub.check_dataset(publish, source=plan.source, license=license, private=private, token=token)
     on_stage(f"reading {plan.source}")
-    dataset = stages.without_normalized(load(plan.source, split=plan.split, limit=plan.limit), plan.tagger)
-    rules = dataclasses.replace(
-        plan.rules,
-        exclude=plan.exclude.read() if plan.exclude else None,
-        text_column=plan.rules.text_column or plan.tagger.column,
-    )
-    _check(dataset, plan, rules)
+    dataset, rules = _read(plan)
     if publish is not None:
         hub.check_files(dataset)
     fitted = None if plan.vocabulary else _rehearse(plan.normalizer)
@@ -192,8 +186,18 @@ def run(
     read = {"query": plan.tagger.column, "turns": plan.tagger.turns}
     counted = report(pool, normalizer=normalizer, **read)  # type: ignore[arg-type]
     selection = choose(pool, plan.n, plan.method, rules)
-    subset = selection.rows(pool)
     pictures, no_charts = _draw(counted) if charts else ((), "")
+    notes = (*selection.notes, *([no_charts] if no_charts else []))
+    made = Outcome(
+        folder=Path(output),
+        pool=pool,
+        normalizer=normalizer,
+        report=counted,
+        selection=selection,
+        subset=selection.rows(pool),
+        notes=notes,
+        published=None,
+    )
 
     on_stage(f"writing {output}")
     given = hub.Given(
@@ -206,29 +210,15 @@ def run(
         commands=commands,
     )
     with whole_folder(output) as folder:
-        to_parquet(pool, folder / TAGGED)
-        title = f"Tags of {Path(plan.source).name}"
-        page = render_page(counted, pool, title=title, charts=pictures, no_charts=no_charts, **read)  # type: ignore[arg-type]
-        (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
-        (folder / REPORT).write_text(json.dumps(counted.to_dict(), ensure_ascii=False, indent=1) + "\n", "utf-8")
-        hub.write_dataset(subset, folder, source=plan.source, given=given, license=license, token=token)
-    published = None
-    if publish is not None:
-        on_stage(f"publishing {publish}")
-        published = hub.publish_dataset(
-            subset, publish, source=plan.source, license=license, private=private, token=token, **_fields(given)
-        )
-    notes = (*selection.notes, *([no_charts] if no_charts else []))
-    return Outcome(
-        folder=Path(output),
-        pool=pool,
-        normalizer=normalizer,
-        report=counted,
-        selection=selection,
-        subset=subset,
-        notes=notes,
-        published=published,
+        _write(made, folder, title=f"Tags of {Path(plan.source).name}", charts=pictures, no_charts=no_charts, **read)
+        hub.write_dataset(made.subset, folder, source=plan.source, given=given, license=license, token=token)
+    if publish is None:
+        return made
+    on_stage(f"publishing {publish}")
+    published = hub.publish_dataset(
+        made.subset, publish, source=plan.source, license=license, private=private, token=token, **_fields(given)
     )
+    return dataclasses.replace(made, published=published)
 
 
 def pinned(plan: Plan, token: str | None = None) -> Plan:
@@ -263,6 +253,18 @@ def _name(source: str) -> str:
 def _pin(source: str, token: str | None) -> str:
     (found,) = hub.find_sources(source, token=token)
     return f"{found['id']}@{found['revision']}" if found["revision"] else source
+
+
+def _read(plan: Plan) -> tuple["Dataset", Rules]:
+    """Load the dataset, and what holds for a choice from it; refuse what the plan cannot be for."""
+    dataset = stages.without_normalized(load(plan.source, split=plan.split, limit=plan.limit), plan.tagger)
+    rules = dataclasses.replace(
+        plan.rules,
+        exclude=plan.exclude.read() if plan.exclude else None,
+        text_column=plan.rules.text_column or plan.tagger.column,
+    )
+    _check(dataset, plan, rules)
+    return dataset, rules
 
 
 def _check(dataset: "Dataset", plan: Plan, rules: Rules) -> None:
@@ -316,6 +318,13 @@ def _draw(counted: Report) -> tuple[Sequence["Chart"], str]:
         return draw(counted), ""
     except MissingError as error:
         return (), f"No charts: {error}"
+
+
+def _write(made: Outcome, folder: Path, **page: Any) -> None:
+    """Write the pool and its report; `page` is what the report's page is drawn with besides."""
+    to_parquet(made.pool, folder / TAGGED)
+    (folder / PAGE).write_text(render_page(made.report, made.pool, **page), encoding="utf-8", newline="\n")
+    (folder / REPORT).write_text(json.dumps(made.report.to_dict(), ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 def _fields(given: hub.Given) -> dict[str, Any]:
