@@ -205,6 +205,15 @@ def test_serve_names_the_recipe_that_an_adapter_was_trained_with(tmp_path):
     )
 
 
+def test_serve_names_the_recipe_that_a_whole_model_was_trained_with(tmp_path):
+    mine, ours = write_tiny_llama(tmp_path / "mine.gguf"), load_recipe("embedded")
+    trained = {"recipe": {"name": ours.name, "sha256": ours.sha256}}
+    (tmp_path / "training.json").write_text(json.dumps(trained))
+    assert serving.recipe_to_name("llamacpp", str(mine)) == "embedded"
+    words = serving.command("llamacpp", str(mine))
+    assert int(words[words.index("--ctx-size") + 1]) == embedded.SLOTS * ours.context_tokens
+
+
 def test_serve_refuses_what_a_server_cannot_serve():
     with pytest.raises(InputError, match="Choose llamacpp for GGUF files"):
         serving.command("vllm", "tagger.gguf")
