@@ -114,6 +114,7 @@ def add_lora(model: "PreTrainedModel", settings: Lora, start: str = "") -> "Peft
         task_type="CAUSAL_LM",
     )
     lora = peft.get_peft_model(model, config)
+    config.base_model_name_or_path = ""  # peft would ask the Hub for a folder; `name_base` names it
     if found:
         state = {
             f"{PREFIX}{module}.lora_{side}.weight": torch.tensor(matrix)
@@ -154,6 +155,15 @@ def name_base(adapter: Path, base: str) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_name(base) if base.endswith(".gguf") else base or embedded.BASE_REPO
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def checkpointing(wanted: bool) -> dict[str, Any]:
+    """Ask a Trainer to compute activations twice and not keep them, by the name that the installed transformers has."""
+    import transformers
+
+    newer = "activation_checkpointing"
+    known = newer in transformers.TrainingArguments.__dataclass_fields__
+    return {newer if known else "gradient_checkpointing": wanted}
 
 
 def versions(*names: str) -> dict[str, str]:
