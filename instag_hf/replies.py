@@ -137,8 +137,10 @@ class Store:
         models = dict(self._execute("SELECT model, count(*) FROM replies GROUP BY model ORDER BY count(*) DESC, model"))
         oldest, newest = self._execute("SELECT min(created), max(created) FROM replies")[0]
         self._execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log of the last writes would count them twice
-        files = [self.path, self.path.with_name(self.path.name + "-wal")]
-        return Stats(self.path, models, sum(file.stat().st_size for file in files if file.exists()), oldest, newest)
+        size = self.path.stat().st_size
+        with contextlib.suppress(FileNotFoundError):  # another process may just have closed the store
+            size += self.path.with_name(self.path.name + "-wal").stat().st_size
+        return Stats(self.path, models, size, oldest, newest)
 
     def merge(self, other: Path) -> int:
         """Take over the replies of another store, and return how many were new; what is here already stays.

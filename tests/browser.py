@@ -71,6 +71,19 @@ def chromium():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            until = time.monotonic() + END_S
+            while _lives(process.pid) and time.monotonic() < until:  # they still write into the folder
+                time.sleep(0.02)
+
+
+def _lives(group):
+    """Whether a process of a group is left that has not ended."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _address(process, port_file):
@@ -204,12 +217,12 @@ class Page:
         if "loaderId" in told:  # else it is another place on the same page
             self.wait(lambda: self._loaded, f"{address} to load")
 
-    def wait(self, holds, what="what a test waits for"):
+    def wait(self, holds, what="what a test waits for", *, seconds=REPLY_S):
         """Wait until a function, or an expression of the page's, is true."""
-        until = time.monotonic() + REPLY_S
+        until = time.monotonic() + seconds
         while not (holds() if callable(holds) else self.evaluate(holds)):
             if time.monotonic() > until:
-                raise PageError(f"waited {REPLY_S} s in vain for {what if callable(holds) else holds}")
+                raise PageError(f"waited {seconds} s in vain for {what if callable(holds) else holds}")
             self.browser._run(asyncio.sleep(0.02))
 
     def settle(self, seconds=0.3):
@@ -229,7 +242,11 @@ class Page:
 
     def click(self, selector, text=None):
         """Press the mouse where the first such element is shown, or the first with exactly this text."""
-        place = self.evaluate(f"({FIND})({json.dumps(selector)}, {json.dumps(text)})")
+        find = f"({FIND})({json.dumps(selector)}, {json.dumps(text)})"
+        place, before = self.evaluate(find), ()
+        while place != before:  # until what stands above it is all there
+            self.settle(0.02)
+            place, before = self.evaluate(find), place
         if not isinstance(place, list):
             raise PageError(f"{selector} {text or ''}: {place or 'is not shown'}")
         for kind in ("mousePressed", "mouseReleased"):

@@ -1,5 +1,7 @@
 """What all tests share: a home of their own for replies and caches, and the data that lies beside the checkout."""
 
+import ast
+import gc
 import importlib.util
 import os
 import shutil
@@ -19,19 +21,17 @@ if _worker := os.environ.get("PYTEST_XDIST_WORKER"):  # one of those that `make 
         _of = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         _cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, _cores[int(_worker.removeprefix("gw")) % _of :: _of] or _cores)
-for _name in (
-    "INSTAG_ENGINE",
-    "INSTAG_MODEL",
-    "INSTAG_URL",
-    "INSTAG_API_KEY",
-    "INSTAG_SERVER",
-    "HF_ENDPOINT",
-    "HF_TOKEN",
-):
+# What a shell may have set for its own runs; servers of tests are on this machine, past any proxy.
+for _name in [name for name in os.environ if name.startswith("INSTAG_") and name != "INSTAG_HOME"]:
+    del os.environ[_name]
+for _name in ("HF_ENDPOINT", "HF_TOKEN", "RANK", "WORLD_SIZE"):
     os.environ.pop(_name, None)
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from instag_hf import replies  # noqa: E402
 
 # Speed is measured in benchmarks, never asserted; CI judges a change, not luck.
 settings.register_profile("instag", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -43,6 +43,12 @@ collect_ignore = [] if importlib.util.find_spec("text_generation") else ["lanes"
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def tree_of(path):
+    """A file of Python as a tree: a loop collected while Python 3.11 builds one parses one itself, and both fail."""
+    gc.collect()
+    return ast.parse(path.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +76,9 @@ def clean_home(tmp_path, monkeypatch):
     home.mkdir()
     (home / "models").symlink_to(models)
     monkeypatch.setenv("INSTAG_HOME", str(home))
-    return home
+    yield home
+    if opened := replies._stores.pop(home / "replies.sqlite", None):  # or files of all tests stay open
+        opened.close()
 
 
 @pytest.fixture(autouse=True)

@@ -48,9 +48,8 @@ def test_requests_are_heard_those_of_scripts_too(show):
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         page = show(f"<img src={address}/image><script>fetch('{address}/fetched').catch(() => 0)</script>")
-        page.settle()
+        page.wait(lambda: {f"{address}/image", f"{address}/fetched"} <= set(page.requests), "both requests")
         server.shutdown()
-    assert {f"{address}/image", f"{address}/fetched"} <= set(page.requests)
 
 
 def test_dialogs_are_heard_and_dismissed(show):
@@ -74,8 +73,7 @@ def test_dialogs_are_heard_and_dismissed(show):
 )
 def test_complaints_are_heard(show, html, heard):
     page = show(html)
-    page.settle()
-    assert any(heard in complaint for complaint in page.complaints)
+    page.wait(lambda: any(heard in complaint for complaint in page.complaints), heard)
 
 
 def test_mouse_and_keys_do_what_they_do_for_people(show):

@@ -9,7 +9,7 @@ import sys
 import tomllib
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, tree_of
 from packaging.requirements import Requirement
 
 from instag_hf import pipeline
@@ -44,7 +44,7 @@ def head(path):
 
 
 def lines_of(path, start):
-    doc = ast.get_docstring(ast.parse(path.read_text()))
+    doc = ast.get_docstring(tree_of(path))
     return [shlex.split(line) for line in map(str.strip, doc.splitlines()) if line.startswith(start)]
 
 
@@ -99,9 +99,7 @@ def test_the_readme_has_every_script(path):
 @each_script
 def test_scripts_are_short_and_straight(path):
     assert len(path.read_text().splitlines()) <= 60
-    assert [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)] == [
-        "main"
-    ]
+    assert [node.name for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)] == ["main"]
 
 
 @each_script

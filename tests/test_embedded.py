@@ -164,8 +164,8 @@ ds = Dataset.from_list([{"query": f"Name {n} things to do in the rain."} for n i
 WARM
 tagged = ds.map(instag.tag, num_proc=2)
 print(sum(map(bool, tagged["instag_tags"])), tagged["instag_error"] == [""] * 8)
-started = ds.map(lambda row: {"own": instag.Tagger()._engine().url, "threads": embedded._threads()}, num_proc=2)
-print(all(url.count(":") == 2 for url in started["own"]), set(started["threads"]))
+started = ds.map(lambda row: {"own": instag.Tagger()._engine().url, "share": embedded._siblings()}, num_proc=2)
+print(all(url.count(":") == 2 for url in started["own"]), set(started["share"]))
 """
 
 
@@ -174,8 +174,7 @@ def test_processes_of_one_map_share_the_cores(warm, clean_home):
     code = PROCESSES.replace("WARM", "instag.Tagger()({'query': 'Say hi.'})" if warm else "")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    threads = max(1, len(os.sched_getaffinity(0)) // 2)
-    assert done.stdout.splitlines() == ["8 True", f"{warm} {{{threads}}}"]
+    assert done.stdout.splitlines() == ["8 True", f"{warm} {{2}}"]
 
 
 def test_a_recipe_of_your_own_gets_the_room_it_needs(clean_home, tmp_path):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, tree_of
 
 from instag_hf import TagNormalizer
 from instag_hf.testing import TaggingServer
@@ -35,7 +35,7 @@ def test_every_stage_has_a_script():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_is_short_straight_and_says_how_to_run_it(path):
     text = path.read_text()
-    tree = ast.parse(text)
+    tree = tree_of(path)
     assert len(text.splitlines()) <= 40
     assert f"python examples/{path.name}" in ast.get_docstring(tree)
     assert "INSTAG_LIMIT" in text

@@ -1,10 +1,10 @@
 """Rows flow one way: every import inside the package points to an earlier room."""
 
 import ast
-import gc
 from pathlib import Path
 
 import pytest
+from conftest import tree_of
 
 import instag_hf
 
@@ -40,8 +40,7 @@ def test_imports_point_upstream(path):
     if room in {"__init__", "metrics"}:
         return
     assert room in ORDER, f"{room} is not a room"
-    gc.collect()  # a loop collected while Python 3.11 builds a tree parses one itself, and both fail
-    for other in imported_rooms(ast.parse(path.read_text())):
+    for other in imported_rooms(tree_of(path)):
         if other in {"__version__", room}:
             continue
         assert ORDER[other] < ORDER[room], f"{room} imports {other}, which is downstream"

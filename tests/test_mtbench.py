@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -273,7 +274,8 @@ def test_an_empty_answer_is_judged_as_it_is(bench, server, model):
     assert found[0] == Judgment(1, 1, 1, 1.0, "", "Nothing was said. [[1]]")
 
 
-def test_a_model_that_does_not_judge_stops_the_run(official, server, model):
+def test_a_model_that_does_not_judge_stops_the_run(official, server, model, monkeypatch):
+    monkeypatch.setenv("INSTAG_CONCURRENCY", "40")
     server.rule(Rule(reply="I am a poet."))
     with pytest.raises(EngineError, match="judge stand-in: .* of the last 80 replies failed"):
         judge(official, answered(official), model)
@@ -418,17 +420,30 @@ def test_a_file_keeps_the_judgments_of_other_models(bench, tmp_path):
         assert read_judgments([path], bench, model=model).judgments == judged(dict.fromkeys(TURNS, rating))
 
 
+def test_models_whose_judgments_are_written_at_once_all_stay(bench, tmp_path):
+    path = tmp_path / "new" / "j.jsonl"
+    ratings = judged(dict.fromkeys(TURNS, 3.0))
+
+    def write(model):
+        write_judgments(ratings, bench, answered(bench), path, model=model, judge="j")
+
+    models = [f"model-{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, models))
+    assert all(read_judgments([path], bench, model=model).judgments == ratings for model in models)
+
+
 def test_a_file_that_cannot_be_written_keeps_the_judgments_of_other_models(bench, tmp_path, monkeypatch):
     path = tmp_path / "j.jsonl"
     ratings = judged(dict.fromkeys(TURNS, 3.0))
     write_judgments(ratings, bench, answered(bench), path, model="one", judge="j")
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def full(self, text, **how):
-        write(self, text[: len(text) // 2], **how)
+    def full(self, content):
+        write(self, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match=r"could not write .*j\.jsonl: .*No space left"):
         write_judgments(ratings, bench, answered(bench), path, model="two", judge="j")
     assert read_judgments([path], bench).judgments == ratings

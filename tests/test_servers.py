@@ -138,7 +138,7 @@ def test_what_no_request_will_pass_stops_the_run(tgi, rule, message):
 
 def test_a_slow_reply_counts_as_broken_also_when_the_time_was_changed(tgi, monkeypatch):
     assert Tagger(recipe="embedded")({"instruction": "Before."})[ERROR] == ""
-    monkeypatch.setenv("INSTAG_TIMEOUT", "0.2")
+    monkeypatch.setenv("INSTAG_TIMEOUT", "2")
     tgi.rule(Rule(fault="slow", times=1))
     assert Tagger(recipe="embedded")(ROW)[ERROR] == ""
     assert tgi.counts().requests == 3
@@ -151,7 +151,7 @@ def test_another_model_and_another_server_are_told_before_the_first_row(tgi, mon
 
 
 def test_the_limit_is_what_the_server_takes_less_some(tgi, clean_home, monkeypatch):
-    with TaggingServer(slots=20, latency_s=0.01) as small:
+    with TaggingServer(slots=20, latency_s=0.2) as small:
         monkeypatch.setenv("INSTAG_URL", small.url)
         rows = [{"instruction": f"Name river {n}."} for n in range(200)]
         tagged = Dataset.from_list(rows).map(Tagger(recipe="embedded").tag)
@@ -483,6 +483,7 @@ def test_a_server_that_needs_no_proxy_is_asked_itself(behind, named, monkeypatch
 def test_a_server_of_this_machine_is_asked_past_every_proxy(host, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("INSTAG_URL", f"http://{host}:8000")
     assert place("openai").proxy is None
 

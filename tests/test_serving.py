@@ -148,9 +148,9 @@ def test_the_doctor_says_when_nobody_listens(clean_home):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    done = subprocess.run(
-        [INSTAG, "doctor", address, "--model", "m", "--json"], capture_output=True, text=True, check=False
-    )
+        done = subprocess.run(
+            [INSTAG, "doctor", address, "--model", "m", "--json"], capture_output=True, text=True, check=False
+        )
     assert done.returncode == 1
     assert "nobody listens" in json.loads(done.stdout)["findings"][0]["what"]
 
@@ -277,6 +277,9 @@ def test_serve_run_says_when_the_server_ends_early(tmp_path):
     script.write_text("#!/bin/sh\nexit 3\n")
     script.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([INSTAG, "serve", "llamacpp", "--run"], capture_output=True, text=True, env=env, check=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        words = [INSTAG, "serve", "llamacpp", "--run", "--port", str(free.getsockname()[1])]
+        done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 1
     assert "ended with exit code 3 before it answered" in done.stderr

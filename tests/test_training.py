@@ -192,6 +192,8 @@ def test_a_checkpoint_that_was_never_finished_does_not_stand_in_the_way(tmp_path
         (tmp_path / "checkpoints" / f"checkpoint-{step}").mkdir()
         for name in names:
             (tmp_path / "checkpoints" / f"checkpoint-{step}" / name).write_text("{}")
+    (tmp_path / "checkpoints" / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint-3" / "trainer_state.json").write_text('{"epoch": 0.')
     assert prepare(tmp_path, {})
     assert [path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*")] == ["checkpoint-1"]
 

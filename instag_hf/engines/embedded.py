@@ -290,13 +290,15 @@ def _threads() -> int:
 
 
 def _siblings() -> int:
+    """Count the workers of the pool that this process is one of; the pool's Manager is none, and ignores Ctrl-C."""
     if multiprocessing.parent_process() is None and not _is_multiprocess_child():
         return 1
     try:
         children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()
-        return max(1, sum(_command(pid) == _command("self") for pid in children))
+        looks = _looks("self")
     except OSError:  # no /proc: not Linux
         return 2
+    return max(1, sum(_is_alike(pid, looks) for pid in children))
 
 
 def _is_multiprocess_child() -> bool:
@@ -307,8 +309,17 @@ def _is_multiprocess_child() -> bool:
     return multiprocess.parent_process() is not None
 
 
-def _command(pid: str) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def _is_alike(pid: str, looks: tuple[bytes, list[str]]) -> bool:
+    try:
+        return _looks(pid) == looks
+    except OSError:  # it ended meanwhile
+        return False
+
+
+def _looks(pid: str) -> tuple[bytes, list[str]]:
+    """Read a process's command line, and which signals it ignores."""
+    told = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return Path(f"/proc/{pid}/cmdline").read_bytes(), [line for line in told if line.startswith("SigIgn:")]
 
 
 def _gguf_path(model: str) -> Path:

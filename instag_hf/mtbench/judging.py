@@ -21,6 +21,7 @@ from instag_hf.mtbench.questions import Bench, Question, number, read_lines, wri
 from instag_hf.parsing import THOUGHTS
 from instag_hf.prompts import Message
 from instag_hf.replies import Store, store
+from instag_hf.rows.written import one_at_a_time
 
 ROUNDS = 3  # the paper's
 MAX_TOKENS = 2048  # of a judge's reply, as in FastChat
@@ -183,8 +184,7 @@ def write_judgments(
         InputError: The file that is there holds no judgments, or cannot be written; then it is as it was.
     """
     known = {question.id: question for question in bench.questions}
-    others = [row for row in read_lines(path) if row.get("model") != model] if path.exists() else []
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in others]
+    lines = []
     for one in judgments:
         question, turns = known[one.question], answers.get(one.question, MISSING).turns
         prompt = bench.ask_judge(question, one.turn, turns)[1] if one.turn <= len(turns) else ""
@@ -199,7 +199,9 @@ def write_judgments(
             "tstamp": time.time(),
         }
         lines.append(json.dumps(row | ({"failure": one.failure} if one.failure else {}), ensure_ascii=False) + "\n")
-    write_lines(path, lines)
+    with one_at_a_time(path.parent):
+        others = [row for row in read_lines(path) if row.get("model") != model] if path.exists() else []
+        write_lines(path, [*(json.dumps(row, ensure_ascii=False) + "\n" for row in others), *lines])
 
 
 class Judged(NamedTuple):

@@ -21,6 +21,7 @@ from instag_hf.normalizer.steps import MIN_CONFIDENCE, MIN_COUNT, MIN_SAMPLES, M
 from instag_hf.normalizer.unseen import FATES, Resolver
 from instag_hf.rows import NORMALIZED, TAGS
 from instag_hf.rows.columns import read_tags
+from instag_hf.rows.written import write_whole
 
 if TYPE_CHECKING:
     import datasets
@@ -227,9 +228,8 @@ class TagNormalizer:
         """
         target = Path(folder)
         try:
-            target.mkdir(parents=True, exist_ok=True)
             for name, content in self._artefact.files().items():
-                (target / name).write_bytes(content)
+                write_whole(target / name, content)
         except OSError as error:
             raise InputError(f"normalizer: could not write into {target}: {error}. Choose another folder.") from error
         return target

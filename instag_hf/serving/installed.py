@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -240,7 +241,7 @@ def _home() -> Iterator[Finding]:
     if not folder.is_dir():
         yield _ok(f"{folder}: not there yet")
         return
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    size = sum(map(_size, folder.rglob("*")))
     yield _ok(f"{folder}: {size / 1e6:,.1f} MB")
     path = folder / "replies.sqlite"
     if not path.is_file():
@@ -254,6 +255,14 @@ def _home() -> Iterator[Finding]:
             what=f"reply store: {path} cannot be read: {error}",
             remedy="Move the file away, or set INSTAG_HOME to another folder.",
         )
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:  # another process took it away meanwhile
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _replies(path: Path) -> int:

@@ -212,9 +212,18 @@ def prepare(output: Path, facts: Mapping[str, Any], *, again: bool = False) -> b
     except OSError as error:
         raise InputError(f"train: could not write into {output}: {error}. Choose another folder.") from error
     for checkpoint in plan.parent.glob("checkpoint-*"):
-        if not (checkpoint / "trainer_state.json").is_file():  # what a Trainer writes last
+        if not _is_complete(checkpoint):
             shutil.rmtree(checkpoint, ignore_errors=True)
     return any(plan.parent.glob("checkpoint-*"))
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Look for what a Trainer writes last; a process may have been killed while it did."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def known(output: Path) -> dict[str, Any] | None:
