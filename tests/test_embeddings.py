@@ -35,6 +35,14 @@ def test_a_phrase_is_computed_once_and_the_same_from_the_cache(clean_home, monke
     assert [path.suffix for path in (clean_home / "embeddings").iterdir()] == [".sqlite"]
 
 
+def test_phrases_that_the_model_cannot_read_are_near_nothing(clean_home):
+    phrases = ["翻译", "编程", "😀", "🚀 launch", "🎂 launch", "launch", "\u200b", "\0"]
+    vectors = embed(phrases)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert np.triu(vectors @ vectors.T, 1).max() < 0.3
+    np.testing.assert_array_equal(embed(["编程"]), vectors[1:2])
+
+
 def test_hostile_phrases_are_kept_apart(clean_home):
     phrases = ["'); DROP TABLE vectors; --", "math", "多行\n文本", "\0", "c", "c++"]
     first = embed(phrases)

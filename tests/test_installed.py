@@ -180,6 +180,15 @@ def test_a_repo_as_model_is_not_fetched_to_look(clean_home, monkeypatch, local_h
     assert local_hub.seen() == []
 
 
+def test_a_home_that_cannot_be_made_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "home"):
+        monkeypatch.setenv("INSTAG_HOME", str(place))
+        (found,) = findings("home")
+        assert found.level == "error"
+        assert "Set INSTAG_HOME to a folder" in found.remedy
+
+
 def test_a_store_that_cannot_be_read_is_an_error(clean_home):
     (clean_home / "replies.sqlite").write_bytes(b"no database at all" * 100)
     found = findings("home")[-1]

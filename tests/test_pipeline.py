@@ -6,14 +6,15 @@ import re
 import signal
 
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
 from instag_hf import pipeline
 from instag_hf.errors import InputError, Interrupted
 from instag_hf.pipeline.files import whole_folder
 from instag_hf.pipeline.stopping import CtrlC
-from instag_hf.tagger import Tagger
+from instag_hf.rows import ERROR, EXPLANATIONS, TAGGER, TAGS, TURNS
+from instag_hf.tagger import Tagger, features
 from instag_hf.testing import TaggingServer
 
 ROWS = [{"instruction": f"Count to {n}.", "input": "", "output": "ok"} for n in range(5)]
@@ -180,6 +181,43 @@ def test_save_writes_what_the_name_says(tmp_path):
     assert not list(tmp_path.glob(".instag-*"))
 
 
+@pytest.mark.parametrize("name", ["b.csv", "b.csv.gz", "b.jsonl.gz"])
+def test_what_was_tagged_comes_back_from_every_text_format(name, tmp_path):
+    rows = [
+        {
+            "query": 'Say "a,\n b".',
+            TAGS: ["翻译", 'a "b"; c'],
+            EXPLANATIONS: ["", "x"],
+            TURNS: [2],
+            ERROR: "",
+            TAGGER: "t",
+        },
+        {"query": "=1+1", TAGS: [], EXPLANATIONS: [], TURNS: [], ERROR: "parse: none", TAGGER: "t"},
+    ]
+    tagged = Dataset.from_list(rows, features=Features({"query": Value("string"), **features()}))
+    found = pipeline.load(str(pipeline.save(tagged, str(tmp_path / name))))
+    assert [row | {ERROR: row[ERROR] or ""} for row in found] == rows
+    assert found.features[TAGS] == tagged.features[TAGS]
+
+
+def test_numbers_and_nothing_are_written_into_csv_as_they_are(tmp_path):
+    ds = Dataset.from_list(
+        [{"n": 1, "x": 0.1, "s": None, "m": {"a": [1]}}, {"n": None, "x": None, "s": "b", "m": None}]
+    )
+    assert pipeline.save(ds, str(tmp_path / "a.csv")).read_text() == 'n,x,s,m\n1,0.1,,"{""a"": [1]}"\n,,b,\n'
+
+
+def test_tags_that_another_program_wrote_as_text_stay_text(tmp_path):
+    (tmp_path / "a.csv").write_text(f"query,{TAGS}\nSort.,sorting; lists\n")
+    assert pipeline.load(str(tmp_path / "a.csv"))[0][TAGS] == "sorting; lists"
+
+
+def test_a_file_that_is_not_utf8_is_told_before_any_row(tmp_path):
+    (tmp_path / "latin.jsonl").write_bytes('{"query": "café"}\n{"query": "x"}\n'.encode("latin-1"))
+    with pytest.raises(InputError, match="could not read .*latin.jsonl as json: .*UTF8"):
+        pipeline.load(str(tmp_path / "latin.jsonl"))
+
+
 def test_an_output_that_is_there_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(InputError, match="is there already. Choose another name, or allow it with --overwrite"):
@@ -187,9 +225,13 @@ def test_an_output_that_is_there_is_refused(tmp_path):
     pipeline.check_target(str(tmp_path / "a.csv"), overwrite=True)
     with pytest.raises(InputError, match="a folder that holds something else"):
         pipeline.check_target(str(tmp_path), overwrite=True)
-    with pytest.raises(InputError, match="expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found b.arrow"):
+    with pytest.raises(
+        InputError, match="expected .parquet, .jsonl, .jsonl.gz, .csv, .csv.gz or a folder, found b.arrow"
+    ):
         pipeline.check_target(str(tmp_path / "b.arrow"))
-    with pytest.raises(InputError, match="expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found b.parquet.gz"):
+    with pytest.raises(
+        InputError, match="expected .parquet, .jsonl, .jsonl.gz, .csv, .csv.gz or a folder, found b.parquet.gz"
+    ):
         pipeline.check_target(str(tmp_path / "b.parquet.gz"))
 
 

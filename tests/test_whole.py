@@ -153,6 +153,22 @@ def test_the_longest_are_chosen_by_the_column_that_is_tagged(server, tmp_path):
     assert pipeline.rerun(made.folder, source=str(rows)).identical
 
 
+@pytest.mark.parametrize("turns", ["all", "first", "last"])
+def test_conversations_go_the_whole_way_whichever_turns_are_tagged(turns, server, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    talks = [
+        [{"role": "user", "content": text} for text in (row["query"], f"Sort them {row['n']} times.")] for row in ROWS
+    ]
+    rows.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    plan = Plan(source=str(rows), tagger=Tagger(turns=turns), normalizer=QUICK, n=5)
+    made = pipeline.run(plan, tmp_path / "out")
+    assert len(made.subset) == 5
+    assert pipeline.rerun(made.folder, source=str(rows)).identical
+    words = [INSTAG, "card", tmp_path / "out" / "tagged.parquet", "me/talks", "--source", rows, "--license", "mit"]
+    card = subprocess.run([*words, "--turns", turns, "--no-charts"], capture_output=True, text=True, check=False)
+    assert "messages" in card.stdout, card.stderr
+
+
 def test_the_folder_that_we_are_in_is_refused_before_anything_is_asked(server, source, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

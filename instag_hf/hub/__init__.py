@@ -60,6 +60,8 @@ def publish_dataset(
     charts: bool = True,
     commands: Sequence[str] = (),
     split: str = "train",
+    query: str | None = None,
+    turns: str = "all",
     mixed: bool = False,
     private: bool = False,
     dry_run: bool = False,
@@ -85,6 +87,8 @@ def publish_dataset(
         charts: Whether to draw the report's pictures into the card.
         commands: The commands that made it, for the card.
         split: The name of the split.
+        query: The column of queries; found by its name by default, as when tagging.
+        turns: Which user turns were tagged: "all", "first" or "last".
         mixed: Whether rows may be of several taggers.
         private: Whether a new repo is private.
         dry_run: Whether to write nothing and only return the card and the list of files.
@@ -98,7 +102,7 @@ def publish_dataset(
     """
     given = Given(
         pool=pool, normalizer=normalizer, selection=selection, run=run, tagger=tagger, charts=charts, commands=commands,
-        split=split, mixed=mixed,
+        split=split, query=query, turns=turns, mixed=mixed,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="instag-hub-") as scratch:
         made = make(subset, Path(scratch), given)

@@ -51,7 +51,14 @@ class Given:
     charts: bool = True
     commands: Sequence[str] = ()
     split: str = "train"
+    query: str | None = None
+    turns: str = "all"
     mixed: bool = False
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """How rows are read, as `report` takes it."""
+        return {"query": self.query, "turns": self.turns, "mixed": self.mixed}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +91,8 @@ def make(subset: "Dataset", folder: Path, given: Given) -> Made:
     if not len(rows):
         raise InputError(f"hub: expected rows with tags, found {len(subset):,} rows that all failed.")
     normalizer = given.normalizer and given.normalizer.shared()
-    found = _report(rows, given.pool, normalizer, mixed=given.mixed)
+    data = {MINE: rows} if given.pool is None else {MINE: rows, POOL: given.pool}
+    found = report(data, normalizer=normalizer, column=tables.tag_column(rows), **given.read)
     words = tables.vocabulary(rows, normalizer)
     facts = {
         "format": FORMAT,
@@ -103,7 +111,7 @@ def make(subset: "Dataset", folder: Path, given: Given) -> Made:
         "vocabulary": {"rows": len(words), "fitted": normalizer is not None},
     }
     tags = tables.write_shards(words, folder, tables.VOCABULARY, "train")
-    extra, facts["charts"] = _charts(rows, found, normalizer, mixed=given.mixed) if given.charts else ({}, [])
+    extra, facts["charts"] = _charts(rows, found, normalizer, given.read) if given.charts else ({}, [])
     extra |= saved(normalizer, folder / "normalizer", "normalizer/") if normalizer is not None else {}
     return Made(rows=rows, words=words, tags=tags, extra=extra, facts=facts)
 
@@ -118,11 +126,6 @@ def _checked(subset: "Dataset", split: str) -> "Dataset":
         raise InputError(f"hub: expected the name of a split, of letters, digits, _ and ., found {split!r}.")
     tables.tag_column(subset)
     return subset
-
-
-def _report(rows: "Dataset", pool: "Dataset | None", normalizer: TagNormalizer | None, *, mixed: bool) -> Report:
-    data = {MINE: rows} if pool is None else {MINE: rows, POOL: pool}
-    return report(data, normalizer=normalizer, column=tables.tag_column(rows), mixed=mixed)
 
 
 def _columns(rows: "Dataset") -> list[dict[str, str]]:
@@ -206,12 +209,12 @@ def settings_of(normalizer: TagNormalizer) -> dict[str, Any]:
 
 
 def _charts(
-    rows: "Dataset", both: Report, normalizer: TagNormalizer | None, *, mixed: bool
+    rows: "Dataset", both: Report, normalizer: TagNormalizer | None, read: Mapping[str, Any]
 ) -> tuple[dict[str, Content], list[dict[str, str]]]:
     """Draw the dataset beside its pool, and then alone: its rows are also among the pool's."""
     from instag_hf.charts import draw_pictures, png
 
-    alone = report(rows, normalizer=normalizer, column=both.column, mixed=mixed)
+    alone = report(rows, normalizer=normalizer, column=both.column, **read)
     pictures = [each for each in draw_pictures(both) if each.name in COMPARING] + draw_pictures(alone)
     told = [{"file": f"charts/{each.name}.png", "title": each.title, "alt": each.alt} for each in pictures]
     return {chart["file"]: png(each) for chart, each in zip(told, pictures, strict=True)}, told

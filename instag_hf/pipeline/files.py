@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import gzip
 import os
 import re
 import tempfile
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from instag_hf.errors import InputError
 from instag_hf.hub.committing import network_errors
 from instag_hf.hub.tables import check_files, to_parquet
+from instag_hf.pipeline.cells import with_lists, write_csv
 from instag_hf.rows import TAGGER
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def load(source: str, *, split: str | None = None, limit: int | None = None) -> 
     if limit is not None and limit < 1:
         raise InputError(f"input: expected a limit of 1 row or more, found {limit}.")
     found = _load_local(Path(source)) if os.path.exists(source) else load_hub(source)  # no name is too long for `os`
-    dataset = _one_split(found, source, split)
+    dataset = with_lists(_one_split(found, source, split))
     return dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
 
 
@@ -79,7 +81,8 @@ def save(dataset: "Dataset", target: str) -> Path:
 
     Args:
         dataset: What to write.
-        target: A file ending in .parquet, .jsonl, .jsonl.gz or .csv; any other name is a folder for `load_from_disk`.
+        target: A file ending in .parquet, .jsonl or .csv, the latter two perhaps with .gz; any other name is a folder
+            for `load_from_disk`.
 
     Raises:
         InputError: It cannot be written there, or a folder would take in files of this machine that rows name.
@@ -112,7 +115,7 @@ def check_target(target: str, *, overwrite: bool = False) -> None:
     ending = path.suffix.lstrip(".").lower()
     packed = ending == "gz"  # Parquet is compressed inside
     if ending in {"json", "arrow"} or (packed and _format(path) not in {"jsonl", "csv"}):
-        raise InputError(f"output: expected .parquet, .jsonl, .jsonl.gz, .csv or a folder, found {path.name}.")
+        raise InputError(f"output: expected .parquet, .jsonl, .jsonl.gz, .csv, .csv.gz or a folder, found {path.name}.")
     _check_writable(path)
 
 
@@ -184,14 +187,15 @@ def is_file_name(target: str) -> bool:
 
 
 def _write(dataset: "Dataset", path: Path) -> None:
-    compression = "gzip" if path.suffix.lower() == ".gz" else None
+    packed = path.suffix.lower() == ".gz"
     kind = _format(path)
     if kind == "parquet":
         to_parquet(dataset, path)
     elif kind == "jsonl":
-        dataset.to_json(path, compression=compression, force_ascii=False)
+        dataset.to_json(path, compression="gzip" if packed else None, force_ascii=False)
     elif kind == "csv":
-        dataset.to_csv(path, compression=compression)
+        with (gzip.open if packed else open)(path, "wt", encoding="utf-8", newline="") as file:
+            write_csv(dataset, file)
     else:
         check_files(dataset)  # for it puts the files that rows name into them
         dataset.save_to_disk(path)
@@ -222,7 +226,10 @@ def _load_local(path: Path) -> object:
     if path.suffix.lower() == ".gz":  # its name is also that of what is in it
         _check_name(path.name, "*?[")
     with _told(f"input: could not read {path} as {kind}"):
-        return datasets.load_dataset(kind, data_files=glob.escape(whole))
+        found = datasets.load_dataset(kind, data_files=glob.escape(whole))
+        for part in found.values() if kind == "json" else ():
+            part.data.validate(full=True)  # JSON is taken in whatever its encoding, and fails where it is used
+        return found
 
 
 def _check_name(whole: str | Path, marks: str = "") -> None:

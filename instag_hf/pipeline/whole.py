@@ -208,6 +208,8 @@ def run(
         tagger=plan.tagger,
         charts=bool(pictures),
         commands=commands,
+        query=plan.tagger.column,
+        turns=plan.tagger.turns,
     )
     with whole_folder(output) as folder:
         _write(made, folder, title=f"Tags of {Path(plan.source).name}", charts=pictures, no_charts=no_charts, **read)

@@ -238,6 +238,13 @@ def _offline() -> bool:
 
 def _home() -> Iterator[Finding]:
     folder = home()
+    if not _can_be_written(folder):
+        yield Finding(
+            level="error",
+            what=f"{folder}: expected a folder that can be written, found none",
+            remedy="Set INSTAG_HOME to a folder on a local disk.",
+        )
+        return
     if not folder.is_dir():
         yield _ok(f"{folder}: not there yet")
         return
@@ -255,6 +262,12 @@ def _home() -> Iterator[Finding]:
             what=f"reply store: {path} cannot be read: {error}",
             remedy="Move the file away, or set INSTAG_HOME to another folder.",
         )
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Tell whether a folder is there, or could be made, and takes files."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def _size(path: Path) -> int:
