@@ -20,7 +20,7 @@ FLAGS = (
     "--headless=new --no-sandbox --remote-debugging-port=0 --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --disable-gpu --mute-audio --hide-scrollbars"
 ).split()
-START_S, REPLY_S, END_S = 60, 60, 10
+START_S, REPLY_S, END_S = 180, 180, 10  # for a busy machine; a page that works answers at once
 KEYS = {
     "Enter": {"code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
     "Escape": {"code": "Escape", "windowsVirtualKeyCode": 27},

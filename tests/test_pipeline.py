@@ -328,5 +328,8 @@ def test_a_tagger_is_scored_against_the_tags_of_another(clean_home, monkeypatch)
         assert list(pipeline.evaluate(named, tagger, gold="instag_tags", embedder=None)["agreement"]["sources"]) == [
             "dolly"
         ]
-        with pytest.raises(InputError, match="expected rows with gold tags, found 1 rows that all failed"):
+        untold = Dataset.from_list([*tagged.select([0]), {**tagged[0], "instag_tags": None}])
+        scores = pipeline.evaluate(untold, tagger, gold="instag_tags", embedder=None)
+        assert (scores["agreement"]["exact"]["f1"], scores["gold_failed"]) == (1.0, 1)
+        with pytest.raises(InputError, match="expected rows with gold tags, found 1 rows without, or that all failed"):
             pipeline.evaluate(tagged.select([1]), tagger, gold="instag_tags", embedder=None)

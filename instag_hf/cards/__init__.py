@@ -98,9 +98,10 @@ def dataset_card(
 
     sources = [source["id"] for source in facts["sources"] if source["revision"]]
     languages = {language for source in facts["sources"] for language in listed(source["language"])}
+    by_models = bool(facts["taggers"]) and all(tagger["facts"] for tagger in facts["taggers"])
     keys = {
         **_license(facts["license"]),
-        "annotations_creators": ["machine-generated"],
+        "annotations_creators": ["machine-generated" if by_models else "other"],
         "language": sorted(languages),
         "pretty_name": name,
         "size_categories": [size_category(facts["rows"])],
@@ -112,7 +113,7 @@ def dataset_card(
         "dataset",
         existing,
         keys,
-        _render("dataset.md.j2", facts, name=name, chosen=flat(facts["selection"] or {})),
+        _render("dataset.md.j2", facts, name=name, chosen=flat(facts["selection"] or {}), by_models=by_models),
         heading=escape(name),
         finish=describe,
     )

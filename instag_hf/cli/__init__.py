@@ -23,6 +23,9 @@ from instag_hf.cli.tagging import merge, prompt, tag
 from instag_hf.cli.training import eval_tagger, train_tagger
 from instag_hf.cli.whole import demo, rerun, run
 from instag_hf.errors import InstagError, Interrupted
+from instag_hf.rows import printable
+
+LINES = "\n\t"  # errors hold texts of datasets, whose other control characters could steer a terminal
 
 
 class _Commands(click.Group):
@@ -37,7 +40,7 @@ class _Commands(click.Group):
         except InstagError as error:
             if context.params.get("debug"):
                 raise
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {printable(str(error), keep=LINES)}", err=True)
             context.exit(1)
 
 

@@ -87,7 +87,7 @@ def _show(finding: "Finding") -> None:
 def serve(server: str, model: str, port: int, start: bool) -> None:
     """Print the command that serves MODEL on SERVER, and the variables to tag with it.
 
-    MODEL is a Hub id or a folder, for llamacpp a GGUF file; without it the tagger that ships with us is served.
+    MODEL is a Hub id or a folder; for llamacpp it may be a GGUF file, or left out for the tagger that ships with us.
 
     \b
     Example:

@@ -211,7 +211,7 @@ def _score(tagger: "Tagger", dev: str, gold: str) -> dict[str, Any]:
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
     agreed = scores["agreement"]
-    left_out = f"; left out, since their gold failed, {scores['gold_failed']:,}" if scores["gold_failed"] else ""
+    left_out = f"; left out, since they have no gold, {scores['gold_failed']:,}" if scores["gold_failed"] else ""
     yield f"{scores['tagger']}: {agreed['queries']:,} queries, {scores['failed']:,} failed{left_out}"
     yield f"{'':<24}{'precision':>10}{'recall':>10}{'F1':>10}   95 % of resamples"
     for label, name, interval in (

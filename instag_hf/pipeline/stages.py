@@ -68,7 +68,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a tagger against gold tags, people's or another tagger's.
 
-    Rows whose gold tags are a tagger's that failed there are left out.
+    Rows that have no gold tags are left out, and so are those that failed where gold is a tagger's; a row whose list is
+    empty has gold.
 
     Args:
         dataset: Rows with one query each and a column of gold tags; with a column `source`, each source is scored too.
@@ -90,15 +91,16 @@ def evaluate(
     rows = len(dataset)
     if gold in {TAGS, NORMALIZED} and ERROR in dataset.column_names:
         dataset = dataset.select([place for place, error in enumerate(dataset[ERROR]) if not error])
+    dataset = dataset.select([place for place, tags in enumerate(dataset[gold]) if tags is not None])
     if not len(dataset):
-        raise InputError(f"evaluate: expected rows with gold tags, found {rows:,} rows that all failed.")
+        raise InputError(f"evaluate: expected rows with gold tags, found {rows:,} rows without, or that all failed.")
     wanted = []
     for place, tags in enumerate(dataset[gold]):
-        if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+        if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
             raise InputError(
                 f'evaluate: expected lists of gold tags, texts, in "{gold}", found {str(tags)[:80]!r} in row {place}.'
             )
-        wanted.append(tags or [])
+        wanted.append(tags)
     ours = (*features(), NORMALIZED)
     dataset = dataset.remove_columns([name for name in ours if name in dataset.column_names])  # they come anew
     before = _replies(dataset, tagger)

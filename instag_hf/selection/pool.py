@@ -142,6 +142,7 @@ def read_pool(
             rows of several taggers.
     """
     _check_dataset(ds)
+    _check_named(ds, rules)
     tags, notes = _read_tags(ds, rules) if tagged else (_no_tags(ds), ())
     available = _succeeded(ds) if tagged else np.ones(len(ds), bool)
     skipped = Counter({f"failed: {kind}": count for kind, count in tags.failed.items()})
@@ -226,6 +227,16 @@ def stable_order(values: np.ndarray, bound: int) -> np.ndarray:
         return low
     high = np.argsort((values[low] >> 16).astype(np.uint16 if bound <= 1 << 32 else np.int64), kind="stable")
     return low[high]
+
+
+def _check_named(ds: "Dataset", rules: Rules) -> None:
+    """Refuse names of columns that are not there, also where nothing needs them: they are slips of the pen."""
+    own = Rules.source_column
+    for told, name in (("text_column", rules.text_column), ("source_column", rules.source_column)):
+        if name not in (None, own) and name not in ds.column_names:
+            raise InputError(
+                f'select: expected a column "{name}", found columns {ds.column_names}. Name another with {told}=.'
+            )
 
 
 def _check_dataset(ds: object) -> None:
