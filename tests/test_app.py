@@ -192,6 +192,14 @@ def test_the_same_dataset_is_read_once_and_old_ones_go(shelf):
     assert shelf.get(others[-1]).name == str(MOST_KEPT)
 
 
+def test_conversations_of_which_the_last_turn_was_tagged_are_read_as_told(shelf):
+    talk = [{"role": "user", "content": text} for text in ("Hi.", "Count to 3.")]
+    rows = Dataset.from_list([{"messages": talk, "instag_tags": ["counting"], "instag_turns": [1]}] * 3)
+    with pytest.raises(InputError, match="Say which turns were tagged"):
+        shelf.put(rows, "ours")
+    assert shelf.put(rows, "ours", turns="last").tagged.report.total.rows == 3
+
+
 def test_what_is_not_tagged_is_said_to_be_so(shelf):
     key = shelf.put(Dataset.from_list([{"instruction": "Say hi."}]), "bare").key
     assert answers.facts(shelf.get(key))[-1] == ["tags", "none: it is not tagged"]
@@ -237,11 +245,11 @@ def test_no_file_of_the_machine_is_served(address, tmp_path):
         assert refused.value.code in {403, 404}
     for path in ("/etc/passwd", str(ROOT / "instag_hf" / "data" / "sample.jsonl")):
         uploaded = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        assert ask(address, "open", "", uploaded, "", "", "")[0] == "error"
+        assert ask(address, "open", "", uploaded, "", "", "", "all")[0] == "error"
 
 
 def test_an_error_is_shown_as_text(address):
-    kind, told = ask(address, "open", IMAGE, None, "", "", "")
+    kind, told = ask(address, "open", IMAGE, None, "", "", "", "all")
     assert kind == "error"
     assert "&lt;img" in told
     assert "<img" not in told

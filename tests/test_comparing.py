@@ -170,6 +170,12 @@ def test_a_file_of_questions_is_excluded(tagged, tmp_path):
     assert json.loads((tmp_path / "x.jsonl").read_text())["query"] == "b" * 10
     done = run(*words, "--exclude-column", "question", "--overwrite", cwd=tmp_path)
     assert "exclude: expected a column \"question\" in bench.jsonl, found columns ['turns']" in done.stderr
+    done = run("select", tagged, "-n", 1, "-o", "y.jsonl", "--exclude-column", "turns", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there is no --exclude" in done.stderr
+    done = run("select", tagged, "-n", 1, "-o", "y.jsonl", "--text-column", "nope", cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'select: expected a column "nope"' in done.stderr
 
 
 @pytest.mark.parametrize(

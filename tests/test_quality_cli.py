@@ -155,6 +155,9 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(run):
             [*DRAW, "--sheet", "tagged.jsonl"], 1, "sheet: tagged.jsonl is there already", id="sheet is there"
         ),
         pytest.param(["quality", "--from-sheet", "tagged.jsonl"], 1, "sheet: expected the columns", id="no sheet"),
+        pytest.param(
+            ["quality", *["--from-sheet", "tagged.jsonl"] * 2], 2, "found one of them twice", id="one person twice"
+        ),
         pytest.param([*DRAW, "--engine", "openai"], 1, "needs the model's id. Give model= (--model)", id="no model"),
         pytest.param([*DRAW, "--tags", "labels", *ASK], 1, 'expected a column "labels"', id="no tags"),
     ],

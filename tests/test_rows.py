@@ -24,6 +24,8 @@ SHAPES = [
     pytest.param({"instruction": "Sort.", "input": "", "output": "?"}, ["Sort."], id="alpaca without input"),
     pytest.param({"instruction": "Sort.", "input": None}, ["Sort."], id="alpaca with a missing input, as CSV gives it"),
     pytest.param({"instruction": "When?", "context": "In 1833.", "response": "x"}, ["When?\nIn 1833."], id="dolly"),
+    pytest.param({"instruction": "When?", "input": " ", "context": "In 1833."}, ["When?\nIn 1833."], id="both kinds"),
+    pytest.param({"instruction": "When?", "input": "a", "context": "b"}, ["When?\na"], id="both kinds, both filled"),
     pytest.param(
         {
             "conversations": [

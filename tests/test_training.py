@@ -148,7 +148,9 @@ def test_eval_tagger_prints_a_table_and_json(tmp_path, clean_home):
     assert "  mine" in table
     assert "  no source" in table
     assert "\x1b" not in table
-    again = subprocess.run([*words, "--json", "--no-fuzzy"], capture_output=True, text=True, check=True).stdout
+    again = subprocess.run(
+        [*words, "--turns", "last", "--json", "--no-fuzzy"], capture_output=True, text=True, check=True
+    ).stdout
     scores = json.loads(again)
     assert scores["kept_replies"] == 6
     assert scores["agreement"]["fuzzy"] is None

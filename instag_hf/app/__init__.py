@@ -5,7 +5,7 @@ and what is public on the Hub, and nothing else of the machine; text of datasets
 """
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from instag_hf.errors import MissingError
 
@@ -26,6 +26,7 @@ def build(
     split: str | None = None,
     column: str | None = None,
     query: str | None = None,
+    turns: str = "all",
     normalizer: "TagNormalizer | None" = None,
     local: bool = False,
 ) -> "gr.Blocks":
@@ -36,6 +37,7 @@ def build(
         split: Which split of it, where there are several.
         column: The column of tags; `instag_normalized` by default, where it is not there `instag_tags`.
         query: The column of queries; found by its name by default, as when tagging.
+        turns: Which user turns were tagged: "all", "first" or "last".
         normalizer: What normalizes tags where the dataset has only raw ones, and whose vocabulary coverage is of.
         local: Whether visitors may name files of this machine, and use its token on the Hub.
 
@@ -51,7 +53,7 @@ def build(
     from instag_hf.app.shelf import Shelf
 
     shelf = Shelf(normalizer=normalizer, local=local)
-    first = "" if source is None else _first(shelf, source, split, column, query)
+    first = "" if source is None else _first(shelf, source, split, column=column, query=query, turns=turns)
     return page(shelf, first)
 
 
@@ -61,6 +63,7 @@ def launch(
     split: str | None = None,
     column: str | None = None,
     query: str | None = None,
+    turns: str = "all",
     normalizer: "TagNormalizer | None" = None,
     local: bool = False,
     host: str | None = None,
@@ -74,6 +77,7 @@ def launch(
         split: As given to `build`.
         column: As given to `build`.
         query: As given to `build`.
+        turns: As given to `build`.
         normalizer: As given to `build`.
         local: As given to `build`.
         host: The address to listen at; by default `GRADIO_SERVER_NAME`, else 127.0.0.1.
@@ -84,7 +88,7 @@ def launch(
         InputError: The dataset cannot be read.
         MissingError: Gradio is not installed.
     """
-    made = build(source, split=split, column=column, query=query, normalizer=normalizer, local=local)
+    made = build(source, split=split, column=column, query=query, turns=turns, normalizer=normalizer, local=local)
     from instag_hf.app.page import look
 
     _, address, _ = made.launch(
@@ -105,11 +109,11 @@ def launch(
     made.block_thread()
 
 
-def _first(shelf: "Shelf", source: str, split: str | None, column: str | None, query: str | None) -> str:
+def _first(shelf: "Shelf", source: str, split: str | None, **read: Any) -> str:
     from instag_hf import pipeline
 
     dataset = pipeline.load(source, split=split)
-    return shelf.put(dataset, source, column=column, query=query, keep=True).key
+    return shelf.put(dataset, source, keep=True, **read).key
 
 
 def _free_port(host: str | None) -> int:

@@ -29,7 +29,14 @@ Table = list[list[str | int | float]]
 
 
 def open_dataset(
-    shelf: Shelf, source: str, *, split: str = "", column: str = "", query: str = "", uploaded: str | None = None
+    shelf: Shelf,
+    source: str,
+    *,
+    split: str = "",
+    column: str = "",
+    query: str = "",
+    turns: str = "all",
+    uploaded: str | None = None,
 ) -> Collection:
     """Open what a visitor uploaded, else what they named: on the Hub, or where the shelf allows it on this machine.
 
@@ -45,7 +52,7 @@ def open_dataset(
         dataset = pipeline.load(named, split=split or None)
     else:
         dataset = pipeline.load_public(named, split=split or None)
-    return shelf.put(dataset, named, column=column or None, query=query or None)
+    return shelf.put(dataset, named, column=column or None, query=query or None, turns=turns)
 
 
 def facts(collection: Collection) -> Table:

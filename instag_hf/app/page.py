@@ -14,7 +14,7 @@ from instag_hf.app import answers
 from instag_hf.app.shelf import Shelf
 from instag_hf.charts import Chart, address
 from instag_hf.errors import InstagError
-from instag_hf.rows import ERROR
+from instag_hf.rows import ERROR, TURN_POLICIES
 from instag_hf.selection import METHODS
 from instag_hf.tagger import Columns
 
@@ -108,6 +108,7 @@ def _data(shelf: Shelf, key: gr.State, made: gr.Blocks) -> None:
         split = gr.Textbox(label="Split, where there are several")
         column = gr.Textbox(label="Column of tags, if not instag_normalized or instag_tags")
         query = gr.Textbox(label="Column of queries, if not found by its name")
+        turns = gr.Dropdown(list(TURN_POLICIES), value="all", label="Turns of a conversation that were tagged")
     button = gr.Button("Open", variant="primary", elem_id="open")
     facts = _table(["what", "found"], "The dataset", "facts")
     with gr.Group(visible=False) as offer:
@@ -121,8 +122,9 @@ def _data(shelf: Shelf, key: gr.State, made: gr.Blocks) -> None:
         return answers.facts(found), gr.update(visible=found.tags is None)
 
     @_told
-    def open_dataset(source: str, uploaded: str | None, split: str, column: str, query: str) -> tuple[Any, ...]:
-        found = answers.open_dataset(shelf, source, split=split, column=column, query=query, uploaded=uploaded)
+    def open_dataset(source: str, uploaded: str | None, *asked: str) -> tuple[Any, ...]:
+        read = dict(zip(("split", "column", "query", "turns"), asked, strict=True))
+        found = answers.open_dataset(shelf, source, uploaded=uploaded, **read)
         return found.key, *shown(found.key)
 
     @_told
@@ -138,7 +140,7 @@ def _data(shelf: Shelf, key: gr.State, made: gr.Blocks) -> None:
         return found.key, *shown(found.key)
 
     outputs = [key, facts, offer]
-    given = [source, uploaded, split, column, query]
+    given = [source, uploaded, split, column, query, turns]
     gr.on([button.click, source.submit], open_dataset, given, outputs, api_name="open", **OPEN.line)
     tag.click(tag_rows, [key, rows], outputs, api_name="tag_rows", **TAG_ROWS.line)
     made.load(_told(shown), key, [facts, offer], api_name="facts", **LOOK.line)

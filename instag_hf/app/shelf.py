@@ -149,7 +149,14 @@ class Shelf:
         self._reading, self._moving = threading.Lock(), threading.Lock()
 
     def put(
-        self, dataset: "Dataset", name: str, *, column: str | None = None, query: str | None = None, keep: bool = False
+        self,
+        dataset: "Dataset",
+        name: str,
+        *,
+        column: str | None = None,
+        query: str | None = None,
+        turns: str = "all",
+        keep: bool = False,
     ) -> Collection:
         """Read a dataset, unless it is there already.
 
@@ -158,14 +165,17 @@ class Shelf:
             name: Where it is from.
             column: The column of tags.
             query: The column of queries.
+            turns: Which user turns were tagged.
             keep: Whether it stays however many follow.
 
         Raises:
             InputError: A column is missing or of the wrong type.
         """
-        key = hashlib.sha256(repr((dataset._fingerprint, column, query)).encode()).hexdigest()[:16]
+        key = hashlib.sha256(repr((dataset._fingerprint, column, query, turns)).encode()).hexdigest()[:16]
         with self._reading:  # so that visitors who come together do not read it twice
-            found = self._find(key) or read(dataset, name, key=key, column=column, query=query, by=self.normalizer)
+            found = self._find(key) or read(
+                dataset, name, key=key, column=column, query=query, turns=turns, by=self.normalizer
+            )
             with self._moving:
                 (self._kept if keep else self._others)[key] = found
                 while len(self._others) > MOST_KEPT:
@@ -198,7 +208,14 @@ class Shelf:
 
 
 def read(
-    dataset: "Dataset", name: str, *, key: str, column: str | None, query: str | None, by: "TagNormalizer | None"
+    dataset: "Dataset",
+    name: str,
+    *,
+    key: str,
+    column: str | None,
+    query: str | None,
+    turns: str,
+    by: "TagNormalizer | None",
 ) -> Collection:
     """Read and count a dataset, so that looking at it afterwards costs little.
 
@@ -210,8 +227,8 @@ def read(
         return Collection(key=key, name=name, dataset=dataset, query=query, tags=None)
     if by is not None and column is None and NORMALIZED not in dataset.column_names:
         dataset = dataset.map(by.normalize, batched=True)
-    rows = read_rows(dataset, Asked(column=column, query=query, mixed=True))
-    counted = report(dataset, normalizer=by, column=rows.column, query=query, mixed=True)
+    rows = read_rows(dataset, Asked(column=column, query=query, turns=turns, mixed=True))
+    counted = report(dataset, normalizer=by, column=rows.column, query=query, turns=turns, mixed=True)
     charts: list[Chart] = []
     try:
         charts, no_charts = draw(counted), ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf.cli.shown import progress
-from instag_hf.rows import fit
+from instag_hf.rows import fit, printable
 
 if TYPE_CHECKING:
     from instag_hf.quality import Case, Drift, Judge, Quality, Raters, Sample, Verdict
@@ -85,6 +85,8 @@ def check_quality(
         raise click.UsageError("expected either INPUT, to draw cases from, or --from-sheet, which holds them")
     if sheet and (filled or engine or model):
         raise click.UsageError("--sheet writes cases for people; ask a judge, or read their sheets, in another call")
+    if len({path.resolve() for path in filled}) < len(filled):
+        raise click.UsageError("--from-sheet: expected a sheet of each person, found one of them twice")
     from instag_hf import quality
     from instag_hf.engines import Sampling
 
@@ -182,7 +184,7 @@ def _tell_sample(sample: "Sample") -> None:
         click.echo(f"{task}: {len(cases) - controls:,} cases of {frame:,} {of}, {controls:,} controls", err=True)
     left_out = {**{f"row failed ({kind})": count for kind, count in sample.failed.items()}, **sample.skipped}
     for what, count in left_out.items():
-        click.echo(f"left out: {what}, {count:,}", err=True)
+        click.echo(f"left out: {printable(what)}, {count:,}", err=True)
 
 
 def _lines(

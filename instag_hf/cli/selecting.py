@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from instag_hf.rows import printable
+
 if TYPE_CHECKING:
     from instag_hf.selection import Method, Rules
 
@@ -124,6 +126,7 @@ def select(
     for note in selection.notes:
         click.echo(note, err=True)
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in selection.skipped.items())
+    skipped = printable(skipped)
     click.echo(
         f"{len(selection):,} of {len(ds):,} rows: {selection.coverage:.1%} of the tags, "
         f"{selection.complexity:.2f} tags a row; not to be chosen: {skipped or 'none'}",
@@ -191,6 +194,12 @@ def method_of(name: str, given: dict[str, Any]) -> "Method":
     return made
 
 
+def check_exclude(exclude: str | None, column: str | None) -> None:
+    """Refuse a column of nothing."""
+    if column is not None and exclude is None:
+        raise click.UsageError("--exclude-column says where the queries of --exclude are, and there is no --exclude")
+
+
 def _rules(
     *,
     per_tag: tuple[str, ...],
@@ -202,6 +211,7 @@ def _rules(
     from instag_hf.pipeline import Excluded
     from instag_hf.selection import Rules
 
+    check_exclude(exclude, exclude_column)
     return Rules(
         per_tag=bounds("--per-tag", per_tag),
         per_source=bounds("--per-source", per_source),

@@ -158,6 +158,13 @@ def train_tagger(
 @click.argument("source", metavar="GOLD")
 @click.option("--gold", default="tags", show_default=True, help="The column of gold tags.")
 @click.option("--column", help="The column that holds the query; found by its name if not given.")
+@click.option(
+    "--turns",
+    type=click.Choice(["all", "first", "last"]),
+    default="all",
+    show_default=True,
+    help="Which user turns of a conversation are tagged.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning.")
 @click.option("--embedder", help="A sentence-transformers model for the fuzzy match; all-MiniLM-L6-v2 if not given.")
 @click.option("--no-fuzzy", is_flag=True, help="Leave the fuzzy match out.")
@@ -167,6 +174,7 @@ def eval_tagger(
     source: str,
     gold: str,
     column: str | None,
+    turns: str,
     limit: int | None,
     embedder: str | None,
     no_fuzzy: bool,
@@ -186,7 +194,7 @@ def eval_tagger(
     from instag_hf.embeddings import MINILM
 
     rows = pipeline.load(source, limit=limit)
-    tagger = make_tagger(column=column, **asked)
+    tagger = make_tagger(column=column, turns=turns, **asked)
     with progress(len(rows), "tagging", tagger) as on_row:
         scores = pipeline.evaluate(
             rows, tagger, gold=gold, embedder=None if no_fuzzy else embedder or MINILM, on_row=on_row

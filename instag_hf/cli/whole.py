@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf.cli.normalizing import funnel, vocabulary_options, with_steps
-from instag_hf.cli.selecting import METHODS, SETTINGS, bounds, limits_options, method_of
+from instag_hf.cli.selecting import METHODS, SETTINGS, bounds, check_exclude, limits_options, method_of
 from instag_hf.cli.shown import command_line, table
 from instag_hf.cli.tagging import make_tagger, reading_options, tag_all, tagger_options
 from instag_hf.rows import fit
@@ -163,6 +163,7 @@ def _plan(
     def some(names: Any) -> dict[str, Any]:
         return {name: given[name] for name in names if given.get(name) is not None}
 
+    check_exclude(exclude, exclude_column)
     settings = with_steps(some(Settings.__dataclass_fields__.keys() - {"column"}))
     if vocabulary and settings:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(settings))

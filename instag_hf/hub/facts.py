@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ MEANINGS = {
     ROUND: "the round of the selection that took the row",
     "instag_gain": "tags that the row brought to its round",
 }
+
+
+_HASHED = re.compile(r"#[0-9a-f]{8}$")  # how the name of one of our taggers ends
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,14 +151,15 @@ def _type(feature: Any) -> str:
 def _taggers(rows: "Dataset", tagger: Tagger | None) -> list[dict[str, Any]]:
     found = []
     for name, count in tables.taggers_of(rows).items():
-        _, hashed, digest = name.rpartition("#")
+        digest = name.rpartition("#")[2] if _HASHED.search(name) else ""
         facts = None
-        if hashed:
+        if digest:
             facts = tagger.facts if tagger is not None and tagger.hash == digest else store().get_tagger(digest)
             if facts is None:
                 raise InputError(
                     f"hub: expected the settings of the tagger {name}, found none in $INSTAG_HOME of this machine. "
-                    "Give tagger=, made as the one that tagged."
+                    "Give tagger=, made as the one that tagged, or take over what the machine that tagged has kept: "
+                    "instag replies merge replies.sqlite."
                 )
         found.append({"name": name, "rows": count, "facts": facts})
     return found

@@ -29,7 +29,7 @@ OTHER_ROLES = frozenset(
 
 
 class Shape(NamedTuple):
-    """A kind of dataset: the column that holds the query, and columns of which the first one found adds to it."""
+    """A kind of dataset: the column that holds the query, and columns of which a row's first with text adds to it."""
 
     column: str
     context: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def find_shape(columns: Iterable[str], column: str | None = None) -> Shape:
         return Shape(column, conversation=any(shape.conversation and shape.column == column for shape in SHAPES))
     for shape in SHAPES:
         if shape.column in found:
-            return shape._replace(context=tuple(name for name in shape.context if name in found)[:1])
+            return shape._replace(context=tuple(name for name in shape.context if name in found))
     known = [shape.column for shape in SHAPES]
     raise InputError(f"tag: expected one of the columns {known}, found columns {found}. Name the column with column=.")
 
@@ -126,10 +126,9 @@ def queries(row: Mapping[str, Any], *, column: str | None = None, turns: str = "
     if not asked:
         raise RowError(f'"{shape.column}" has no user turn with text')
     if shape.context and isinstance(value, str):
-        context = row[shape.context[0]]
-        if context is not None:
-            extra = clean(_text(context, shape.context[0], blank=True)).strip()
-            asked = [f"{asked[0]}\n{extra}"] if extra else asked
+        told = (clean(_text(row[name], name, blank=True)).strip() for name in shape.context if row[name] is not None)
+        extra = next(filter(None, told), "")
+        asked = [f"{asked[0]}\n{extra}"] if extra else asked
     return asked[:1] if turns == "first" else asked[-1:] if turns == "last" else asked
 
 
