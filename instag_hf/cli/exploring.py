@@ -2,19 +2,15 @@
 
 import click
 
+from instag_hf.cli.tagging import turns_option
+
 
 @click.command("app")
 @click.argument("source", metavar="[INPUT]", required=False)
 @click.option("--split", help="Which split, where INPUT has several.")
 @click.option("--column", help="The column of tags; instag_normalized if not given, else instag_tags.")
 @click.option("--query", help="The column that holds the query; found by its name if not given.")
-@click.option(
-    "--turns",
-    type=click.Choice(["all", "first", "last"]),
-    default="all",
-    show_default=True,
-    help="Which user turns the tags are of.",
-)
+@turns_option()
 @click.option("--normalizer", "vocabulary", help="Normalize tags with this, a folder or a Hub id; coverage is of it.")
 @click.option("--local", is_flag=True, help="Let visitors name files of this machine, and use its token on the Hub.")
 @click.option(

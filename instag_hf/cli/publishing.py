@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf.cli.shown import command_line
+from instag_hf.cli.tagging import turns_option
 
 if TYPE_CHECKING:
     from instag_hf.hub import Published
@@ -43,13 +44,7 @@ _dataset = _options(
     click.option("--tagger", help="Who wrote the tags of --tags."),
     click.option("--split", default="train", show_default=True, help="The name of the split."),
     click.option("--query", help="The column that holds the query; found by its name if not given."),
-    click.option(
-        "--turns",
-        type=click.Choice(["all", "first", "last"]),
-        default="all",
-        show_default=True,
-        help="Which user turns the tags are of.",
-    ),
+    turns_option(),
     click.option("--charts/--no-charts", default=True, help="Whether to draw pictures into the card."),
     click.option("--mixed", is_flag=True, help="Allow rows of several taggers."),
     click.option("--command", "commands", multiple=True, help="A command that made the rows; may be given again."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf.cli.shown import progress
+from instag_hf.cli.tagging import turns_option
 from instag_hf.rows import fit, printable
 
 if TYPE_CHECKING:
@@ -23,13 +24,7 @@ SHOWN = 5  # failures that are told; --json has all verdicts
 @click.option("--split", help="Which split, where INPUT has several.")
 @click.option("--tags", default="instag_tags", show_default=True, help="The column of tags.")
 @click.option("--column", help="The column that holds the query; found by its name if not given.")
-@click.option(
-    "--turns",
-    type=click.Choice(["all", "first", "last"]),
-    default="all",
-    show_default=True,
-    help="Which user turns the tags are of.",
-)
+@turns_option()
 @click.option("--instructions", default=5, show_default=True, type=click.IntRange(min=2), help="Queries for each tag.")
 @click.option(
     "--controls",

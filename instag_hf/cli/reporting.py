@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from instag_hf.cli.tagging import turns_option
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -23,13 +25,7 @@ LARGE = 100_000  # rows from which on it takes long enough to say what is going 
 @click.option("--by", help='Compare the values of this column, such as "source".')
 @click.option("--column", help="The column of tags; instag_normalized if not given, else instag_tags.")
 @click.option("--query", help="The column that holds the query; found by its name if not given.")
-@click.option(
-    "--turns",
-    type=click.Choice(["all", "first", "last"]),
-    default="all",
-    show_default=True,
-    help="Which user turns the tags are of.",
-)
+@turns_option()
 @click.option("--vocabulary", help="Measure coverage of this vocabulary: a folder, or a Hub id.")
 @click.option("--split", help="Which split, where INPUT has several.")
 @click.option("--mixed", is_flag=True, help="Allow rows of several taggers.")

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf.cli.shown import progress, summary
+from instag_hf.rows import TURN_POLICIES
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from instag_hf.tagger import Tagger
+
+
+def turns_option(told: str = "Which user turns the tags are of.") -> Callable[..., Any]:
+    """Make the option that says which turns of a conversation count; `told` is its help."""
+    return click.option("--turns", type=click.Choice(TURN_POLICIES), default="all", show_default=True, help=told)
 
 
 def tagger_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,13 +52,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning."),
         click.option("--split", help="Which split, where INPUT has several."),
         click.option("--column", help="The column that holds the query; found by its name if not given."),
-        click.option(
-            "--turns",
-            type=click.Choice(["all", "first", "last"]),
-            default="all",
-            show_default=True,
-            help="Which user turns of a conversation are tagged.",
-        ),
+        turns_option("Which user turns of a conversation are tagged."),
     ]
     for option in reversed(options):
         command = option(command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instag_hf.cli.shown import command_line, progress
-from instag_hf.cli.tagging import make_tagger, tagger_options
+from instag_hf.cli.tagging import make_tagger, tagger_options, turns_option
 from instag_hf.rows import fit
 
 if TYPE_CHECKING:
@@ -54,13 +54,7 @@ def settings_options(settings: dict[str, tuple[Any, str]]) -> Callable[[Any], An
 @click.option("--explanations", is_flag=True, help="Teach the explanations too, as in the paper.")
 @click.option("--vocabulary", help="Id of the vocabulary that the tags are from, kept with the tagger.")
 @click.option("--column", help="The column that holds the query; found by its name if not given.")
-@click.option(
-    "--turns",
-    type=click.Choice(["all", "first", "last"]),
-    default="all",
-    show_default=True,
-    help="Which user turns the tags are of.",
-)
+@turns_option()
 @click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning.")
 @click.option("--dev", help="Rows of the same columns to watch the loss on, and to score the tagger on in the end.")
 @click.option("--base", default="", help="A GGUF file, a folder or the Hub id of a model; ours if not given.")
@@ -158,13 +152,7 @@ def train_tagger(
 @click.argument("source", metavar="GOLD")
 @click.option("--gold", default="tags", show_default=True, help="The column of gold tags.")
 @click.option("--column", help="The column that holds the query; found by its name if not given.")
-@click.option(
-    "--turns",
-    type=click.Choice(["all", "first", "last"]),
-    default="all",
-    show_default=True,
-    help="Which user turns of a conversation are tagged.",
-)
+@turns_option("Which user turns of a conversation are tagged.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take only this many rows from the beginning.")
 @click.option("--embedder", help="A sentence-transformers model for the fuzzy match; all-MiniLM-L6-v2 if not given.")
 @click.option("--no-fuzzy", is_flag=True, help="Leave the fuzzy match out.")
